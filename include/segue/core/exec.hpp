@@ -1,0 +1,72 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "segue/core/pool.hpp"
+#include "segue/core/random.hpp"
+#include "segue/core/tensor.hpp"
+#include "segue/policy/device.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+
+/// Where operators run: threads or stream, pool, random state. Each device specialises it.
+/// One Exec is used by one thread; many may live side by side. There are no globals.
+template <class Device>
+class Exec {
+  static_assert(!sizeof(Device),
+                "Exec<Device>: this device has no Exec in this translation unit; use segue::Cpu, or include "
+                "segue/cuda.cuh under nvcc for segue::Cuda");
+};
+
+template <>
+class Exec<Cpu> {
+ public:
+  using Device = Cpu;
+  using Space = HostSpace;
+
+  struct Options {
+    int threads = 0;  ///< 0: all hardware threads. Results do not depend on it.
+    std::uint64_t seed = 0;
+    std::shared_ptr<Allocator> allocator{};  ///< null: the system's heap
+  };
+
+  Exec() : Exec(Options{}) {}
+  explicit Exec(const Options& options)
+      : pool_(options.allocator ? options.allocator : std::make_shared<HostAllocator>()),
+        threads_(options.threads > 0 ? options.threads : hardware_threads()) {
+    random_.seed = options.seed;
+  }
+
+  Pool& pool() { return pool_; }
+  RandomState& random() { return random_; }
+  int threads() const { return threads_; }
+  void set_threads(int threads) { threads_ = threads > 0 ? threads : hardware_threads(); }
+
+  /// While planning, tensors have addresses but no memory and front doors return after their checks.
+  bool planning() const { return pool_.planning(); }
+  void set_planning(bool on) { pool_.set_planning(on); }
+
+  /// Waits for the work issued so far; on the CPU there is none pending.
+  void synchronize() const {}
+
+  template <class T, int Rank>
+  Tensor<T, Rank, HostSpace> empty(const Shape<Rank>& shape) {
+    return Tensor<T, Rank, HostSpace>(pool_, shape);
+  }
+
+ private:
+  static int hardware_threads() {
+    const unsigned n = std::thread::hardware_concurrency();
+    return n > 0 ? static_cast<int>(n) : 1;
+  }
+
+  Pool pool_;
+  RandomState random_;
+  int threads_;
+};
+
+SEGUE_NAMESPACE_END

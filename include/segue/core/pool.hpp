@@ -1,0 +1,198 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "segue/core/error.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+
+/// Where a pool gets its memory from. Implement it to hand the library memory of your own.
+class Allocator {
+ public:
+  virtual ~Allocator() = default;
+  /// At least `bytes` bytes, aligned to 256. Returns null when there is no memory.
+  virtual void* allocate(std::size_t bytes) noexcept = 0;
+  virtual void deallocate(void* pointer, std::size_t bytes) noexcept = 0;
+};
+
+class HostAllocator final : public Allocator {
+ public:
+  void* allocate(std::size_t bytes) noexcept override {
+    return ::operator new(bytes, std::align_val_t{256}, std::nothrow);
+  }
+  void deallocate(void* pointer, std::size_t) noexcept override {
+    ::operator delete(pointer, std::align_val_t{256});
+  }
+};
+
+struct PoolStatistics {
+  std::size_t current_bytes = 0;          ///< held by live buffers
+  std::size_t peak_bytes = 0;             ///< highest `current_bytes` since the last `reset_peak`
+  std::size_t reserved_bytes = 0;         ///< taken from the allocator, in use or cached
+  std::uint64_t system_allocations = 0;   ///< calls of `Allocator::allocate`
+};
+
+namespace detail {
+
+/// Shared by the pool and its buffers, so that it outlives the last of them.
+struct PoolState {
+  std::mutex mutex;
+  std::shared_ptr<Allocator> allocator;
+  std::map<std::size_t, std::vector<void*>> cached;
+  PoolStatistics statistics;
+  std::uintptr_t next_planned_address = 4096;
+  bool planning = false;
+
+  ~PoolState() { trim(); }
+
+  void trim() {
+    for (auto& [bytes, pointers] : cached) {
+      for (void* p : pointers) allocator->deallocate(p, bytes);
+      statistics.reserved_bytes -= bytes * pointers.size();
+    }
+    cached.clear();
+  }
+};
+
+struct BufferNode {
+  std::atomic<std::uint32_t> references{1};
+  void* pointer = nullptr;
+  std::size_t bytes = 0;
+  bool planned = false;
+  std::shared_ptr<PoolState> pool;
+};
+
+}  // namespace detail
+
+/// A counted handle to a block of pool memory. Copies share the block; the last one returns it, on any thread.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer& other) noexcept : node_(other.node_) {
+    if (node_) node_->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  Buffer(Buffer&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
+  Buffer& operator=(Buffer other) noexcept {
+    std::swap(node_, other.node_);
+    return *this;
+  }
+  ~Buffer() { release(); }
+
+  void* data() const { return node_ ? node_->pointer : nullptr; }
+  std::size_t bytes() const { return node_ ? node_->bytes : 0; }
+  explicit operator bool() const { return node_ != nullptr; }
+  /// True when no other handle shares the block: only then may it be written in place.
+  bool unique() const { return node_ && node_->references.load(std::memory_order_acquire) == 1; }
+
+ private:
+  friend class Pool;
+  explicit Buffer(detail::BufferNode* node) : node_(node) {}
+
+  void release() noexcept {
+    if (!node_ || node_->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    {
+      detail::PoolState& pool = *node_->pool;
+      const std::lock_guard lock(pool.mutex);
+      pool.statistics.current_bytes -= node_->bytes;
+      if (!node_->planned) pool.cached[node_->bytes].push_back(node_->pointer);
+    }
+    delete node_;
+  }
+
+  detail::BufferNode* node_ = nullptr;
+};
+
+/// A caching allocator: freed blocks are kept by size class and handed out again, so that after a warm-up step
+/// nothing is asked from the system. Which block is returned depends only on the order of calls.
+/// While planning it hands out addresses without memory and keeps the same statistics.
+class Pool {
+ public:
+  explicit Pool(std::shared_ptr<Allocator> allocator = std::make_shared<HostAllocator>())
+      : state_(std::make_shared<detail::PoolState>()) {
+    state_->allocator = std::move(allocator);
+  }
+
+  /// @throws OutOfMemory with what was asked, held and cached.
+  Buffer allocate(std::size_t bytes) {
+    const std::size_t size = size_class(bytes);
+    auto node = std::make_unique<detail::BufferNode>();
+    detail::PoolState& s = *state_;
+    const std::lock_guard lock(s.mutex);
+    if (s.planning) {
+      node->pointer = reinterpret_cast<void*>(s.next_planned_address);
+      s.next_planned_address += size;
+      node->planned = true;
+    } else {
+      node->pointer = take(s, size);
+    }
+    node->bytes = size;
+    node->pool = state_;
+    s.statistics.current_bytes += size;
+    if (s.statistics.current_bytes > s.statistics.peak_bytes) s.statistics.peak_bytes = s.statistics.current_bytes;
+    return Buffer(node.release());
+  }
+
+  PoolStatistics statistics() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->statistics;
+  }
+  void reset_peak() {
+    const std::lock_guard lock(state_->mutex);
+    state_->statistics.peak_bytes = state_->statistics.current_bytes;
+  }
+  /// Returns cached blocks to the allocator.
+  void trim() {
+    const std::lock_guard lock(state_->mutex);
+    state_->trim();
+  }
+  void set_planning(bool on) {
+    const std::lock_guard lock(state_->mutex);
+    state_->planning = on;
+  }
+  bool planning() const { return state_->planning; }
+
+  /// What a request really occupies: steps of an eighth of its power of two, at least 256 bytes.
+  static constexpr std::size_t size_class(std::size_t bytes) {
+    if (bytes <= 256) return 256;
+    const std::size_t step = std::bit_floor(bytes) / 8 < 256 ? 256 : std::bit_floor(bytes) / 8;
+    return (bytes + step - 1) / step * step;
+  }
+
+ private:
+  static void* take(detail::PoolState& s, std::size_t size) {
+    if (const auto found = s.cached.find(size); found != s.cached.end() && !found->second.empty()) {
+      void* pointer = found->second.back();
+      found->second.pop_back();
+      return pointer;
+    }
+    void* pointer = s.allocator->allocate(size);
+    ++s.statistics.system_allocations;
+    if (!pointer) {
+      // Blocks cached in other size classes may be what is missing.
+      s.trim();
+      pointer = s.allocator->allocate(size);
+      ++s.statistics.system_allocations;
+    }
+    if (!pointer)
+      throw OutOfMemory("pool: no memory for " + std::to_string(size) + " bytes; " +
+                        std::to_string(s.statistics.current_bytes) + " bytes are held by live tensors");
+    s.statistics.reserved_bytes += size;
+    return pointer;
+  }
+
+  std::shared_ptr<detail::PoolState> state_;
+};
+
+SEGUE_NAMESPACE_END
