@@ -1,0 +1,26 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "segue/core/config.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+namespace ops {
+
+/// What a backward does with a gradient that it is handed: `overwrite` never reads it (it may be uninitialised),
+/// `accumulate` adds to it.
+enum class GradMode : std::uint8_t { overwrite, accumulate };
+
+/// Whether an operand of a GEMM is read as it lies or transposed.
+enum class Transpose : std::uint8_t { no, yes };
+
+/// Pointwise functions that GEMM epilogues and elementwise operators share.
+///   gelu_tanh  x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))
+///   gelu       x/2 · (1 + erf(x/√2))
+///   silu       x / (1 + exp(-x))
+enum class Activation : std::uint8_t { none, gelu_tanh, gelu, silu };
+
+}  // namespace ops
+SEGUE_NAMESPACE_END
