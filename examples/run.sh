@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The segue authors
+# SPDX-License-Identifier: Apache-2.0
+
+# The main job: fits an adapter to a few image pairs and shows what it learned. Installs what is missing, builds, runs.
+# All arguments go to the program; `bash examples/run.sh --help` says what they are.
+set -euo pipefail
+# shellcheck source=cmake/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../cmake/setup.sh"
+
+segue_setup examples
+segue_build release fewshot
+# The program takes this script's place: its exit code and its Ctrl-C are the script's.
+exec "$segue_root/build/release/examples/fewshot" "$@"

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The segue authors
+# SPDX-License-Identifier: Apache-2.0
+
+# check_package.sh WAY SOURCE_DIR BINARY_DIR CMAKE COMPILER [FLAG...]: builds and runs a user's project.
+set -euo pipefail
+way=$1 source=$2 binary=$3 cmake=$4 compiler=$5
+shift 5
+
+here=$source/tests/package
+work=$(mktemp -d "${TMPDIR:-/tmp}/segue-package-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+configure() {
+  "$cmake" -G Ninja -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_COMPILER=$compiler" -B "$work/build" "$@"
+}
+build_and_run() {
+  configure "$@" >"$work/log" 2>&1 || { cat "$work/log"; return 1; }
+  "$cmake" --build "$work/build" --verbose
+  "$work/build/consumer"
+}
+
+case $way in
+find_package)
+  "$cmake" --install "$binary" --prefix "$work/first" >/dev/null
+  # A package must not know where it was installed.
+  mv "$work/first" "$work/prefix"
+  if grep -rlF -e "$source" -e "$work/first" "$work/prefix/share/cmake"; then
+    echo "the files above hold absolute paths"
+    exit 1
+  fi
+  build_and_run -S "$here/find_package" "-DCMAKE_PREFIX_PATH=$work/prefix"
+  if configure -S "$here/find_package" "-DCMAKE_PREFIX_PATH=$work/prefix" -DWANTED_VERSION=0.999 >"$work/log" 2>&1; then
+    echo "a package of another minor version was accepted"
+    exit 1
+  fi
+  if ! tr -s '\n ' ' ' <"$work/log" | grep -q 'compatible with requested version "0.999"'; then
+    echo "the package was refused for another reason:"
+    cat "$work/log"
+    exit 1
+  fi
+  ;;
+build_tree)
+  build_and_run -S "$here/find_package" "-Dsegue_DIR=$binary"
+  ;;
+add_subdirectory)
+  build_and_run -S "$here/add_subdirectory" "-DSEGUE_SOURCE=$source"
+  # Nothing of ours may be built, tested or installed by a project that only uses the library.
+  if find "$work/build/segue" -name '*.o' | grep . || grep -E '^SEGUE_(BUILD_[A-Z]*|INSTALL|NATIVE|WERROR):BOOL=ON' "$work/build/CMakeCache.txt"; then
+    echo "the project built more than it asked for"
+    exit 1
+  fi
+  ;;
+plain)
+  "$compiler" -std=c++20 -O0 "-I$source/include" "$@" "$here/plain/main.cpp" -o "$work/consumer"
+  "$work/consumer"
+  ;;
+esac
