@@ -56,7 +56,7 @@ segue_refuse_older() {
 }
 
 segue_setup() {
-  local missing root=()
+  local missing log root=()
   missing=$(segue_missing "$1" | tr '\n' ' ')
   if [[ -n $missing ]]; then
     missing=${missing% }
@@ -75,12 +75,16 @@ segue_setup() {
       fi
     fi
     segue_say "installing $missing"
-    if ! "${root[@]}" apt-get update -qq >&2 ||
-      ! "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-        --no-install-recommends "${packages[@]}" >&2; then
+    log=$(mktemp)
+    if ! { "${root[@]}" apt-get update -q &&
+      "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        "${packages[@]}"; } >"$log" 2>&1; then
+      cat "$log" >&2
+      rm -f "$log"
       segue_say "apt-get could not install $missing; its own words are above."
       exit 2
     fi
+    rm -f "$log"
     missing=$(segue_missing "$1" | tr '\n' ' ')
     if [[ -n $missing ]]; then
       segue_say "apt-get succeeded, but still missing: ${missing% }."
