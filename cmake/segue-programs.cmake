@@ -28,7 +28,7 @@ endif()
 # segue_program(<target>): language, warnings and processor flags for one of our own executables or objects.
 function(segue_program target)
   target_link_libraries(${target} PRIVATE segue::segue)
-  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF CXX_SCAN_FOR_MODULES OFF)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow ${segue_native_flags}
                                            $<$<BOOL:${SEGUE_WERROR}>:-Werror>)
 endfunction()
