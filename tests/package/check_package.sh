@@ -2,10 +2,11 @@
 # SPDX-FileCopyrightText: The segue authors
 # SPDX-License-Identifier: Apache-2.0
 
-# check_package.sh WAY SOURCE_DIR BINARY_DIR CMAKE COMPILER [FLAG...]: builds and runs a user's project.
+# check_package.sh WAY SOURCE_DIR BINARY_DIR CMAKE COMPILER THREAD_FLAG [FLAG...]: builds and runs a
+# user's project. THREAD_FLAG is what the compiler must have been given for OpenMP, or `none`.
 set -euo pipefail
-way=$1 source=$2 binary=$3 cmake=$4 compiler=$5
-shift 5
+way=$1 source=$2 binary=$3 cmake=$4 compiler=$5 thread_flag=$6
+shift 6
 
 here=$source/tests/package
 work=$(mktemp -d "${TMPDIR:-/tmp}/segue-package-XXXXXX")
@@ -16,7 +17,11 @@ configure() {
 }
 build_and_run() {
   configure "$@" >"$work/log" 2>&1 || { cat "$work/log"; return 1; }
-  "$cmake" --build "$work/build" --verbose
+  "$cmake" --build "$work/build" --verbose | tee "$work/log"
+  if [[ $thread_flag != none ]] && ! grep -qe "$thread_flag" "$work/log"; then
+    echo "the consumer was built without $thread_flag: segue would run on one thread"
+    return 1
+  fi
   "$work/build/consumer"
 }
 
