@@ -4,9 +4,22 @@
 
 #include <cstdint>
 
-#include "segue/core/config.hpp"
+#include "segue/core/view.hpp"
 
 SEGUE_NAMESPACE_BEGIN
+namespace detail {
+
+/// A `Tensor`, `View` or view of constants as a read-only view.
+template <class X>
+using ConstViewOf = View<const typename X::value_type, X::rank(), typename X::space>;
+
+template <class X>
+constexpr ConstViewOf<X> const_view(const X& x) {
+  return ConstViewOf<X>(x);
+}
+
+}  // namespace detail
+
 namespace ops {
 
 /// What a backward does with a gradient that it is handed: `overwrite` never reads it (it may be uninitialised),

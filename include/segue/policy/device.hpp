@@ -29,6 +29,18 @@ struct Cuda {
   static constexpr const char* name = "Cuda";
 };
 
+/// The device whose kernels work on a memory space; a new device brings a space of its own.
+template <class Space>
+struct DeviceOf;
+template <>
+struct DeviceOf<HostSpace> {
+  using type = Cpu;
+};
+template <>
+struct DeviceOf<CudaSpace> {
+  using type = Cuda;
+};
+
 template <class D>
 concept DeviceLike = requires {
   typename D::Space;

@@ -57,6 +57,19 @@ struct Bf16Weights : Fp32 {
   static constexpr const char* name = "bf16-weights";
 };
 
+/// A precision whose weights and activations are in the accumulation type of another: for the parts of a model that
+/// checkpoints keep in fp32 (time embeddings, modulation).
+template <class Precision>
+struct AccumIsland {
+  using storage = typename Precision::accum;
+  using compute = typename Precision::accum;
+  using accum = typename Precision::accum;
+  using grad = typename Precision::grad;
+  using master = typename Precision::master;
+  static constexpr GemmMath gemm_math = GemmMath::native;
+  static constexpr const char* name = "island";
+};
+
 /// For gradient checks.
 struct Fp64 {
   using storage = double;

@@ -1,0 +1,174 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <utility>
+
+#include "segue/autograd/tape.hpp"
+#include "segue/autograd/var.hpp"
+#include "segue/ops/elementwise.hpp"
+#include "segue/policy/policy.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+
+/// What a backward keeps: every activation; recipes for the cheap ones; only the inputs of blocks.
+enum class Recompute { none, cheap, block };
+
+/// The input of an operator as its backward sees it: where the gradient goes, or nowhere.
+template <class Grad, int Rank, class Space>
+class GradTarget {
+ public:
+  using Slot = GradSlot<Grad, Rank, Space>;
+  GradTarget() = default;
+  explicit GradTarget(Slot* slot) : slot_(slot) {}
+  explicit operator bool() const { return slot_ != nullptr; }
+  template <class Device>
+  typename Slot::Target open(Exec<Device>& exec, const Shape<Rank>& shape) const {
+    return slot_->open(exec, shape);
+  }
+  template <class Device>
+  void add(Exec<Device>& exec, Tensor<Grad, Rank, Space> contribution) const {
+    slot_->add(exec, std::move(contribution));
+  }
+
+ private:
+  Slot* slot_ = nullptr;
+};
+
+/// An Exec plus the tape: what everything above the operators takes. Used by one thread.
+template <PolicyLike P>
+class Context {
+ public:
+  using Policy = P;
+  using Device = typename P::Device;
+  using Space = typename P::Space;
+
+  explicit Context(Exec<Device>& exec) : exec_(&exec) {}
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  Exec<Device>& exec() { return *exec_; }
+  Tape& tape() { return *tape_; }
+  bool grad_enabled() const { return grad_enabled_; }
+  void set_grad_enabled(bool on) { grad_enabled_ = on; }
+  Recompute recompute() const { return recompute_; }
+  void set_recompute(Recompute level) { recompute_ = level; }
+  /// Which slot of stacked adapters each sample of the batch uses; empty: slot 0 for all. The caller keeps the array
+  /// alive until the backward ran.
+  std::span<const std::int32_t> sample_slots() const { return sample_slots_; }
+  void set_sample_slots(std::span<const std::int32_t> slots) { sample_slots_ = slots; }
+  bool keeps_recipes() const { return recompute_ != Recompute::none; }
+
+  template <class T, int Rank>
+  Tensor<T, Rank, Space> empty(const Shape<Rank>& shape) {
+    return exec_->template empty<T, Rank>(shape);
+  }
+
+  /// True when an operator over these inputs must record a node.
+  template <class... X>
+  bool records(const X&... x) const {
+    return grad_enabled_ && (requires_grad(x) || ...);
+  }
+
+  /// Where the gradient of `x` goes; empty for constants.
+  /// @throws Error if `x` was recorded by a tape that ran already.
+  template <class T, int Rank, class Grad>
+  GradTarget<Grad, Rank, Space> target(const Var<T, Rank, Space, Grad>& x) const {
+    if (x.requires_grad() && x.tape() != 0 && x.tape() != tape_->id())
+      throw Error("autograd: a value was used after its tape ran backward; run the forward again");
+    return GradTarget<Grad, Rank, Space>(x.slot());
+  }
+  template <class T, int Rank>
+  GradTarget<T, Rank, Space> target(const Tensor<T, Rank, Space>&) const {
+    return {};
+  }
+
+  /// Records an operator with one output. `backward(exec, grad)` gets the output's gradient.
+  template <class T, int Rank, class F>
+  Var<T, Rank, Space> record(Tensor<T, Rank, Space> value, F backward) {
+    using Slot = GradSlot<T, Rank, Space>;
+    auto run = [f = std::move(backward)](Exec<Device>& exec, Slot& out) mutable { f(exec, out.take()); };
+    auto* node = tape_->template emplace<detail::OpNode<Exec<Device>, decltype(run), Slot>>(std::move(run));
+    return Var<T, Rank, Space>(std::move(value), &std::get<0>(node->outputs), tape_->id());
+  }
+
+  /// Records an operator with several outputs; `backward(exec, slot...)` must read unfilled slots as zero.
+  template <class F, class... T, int... Rank>
+  std::tuple<Var<T, Rank, Space>...> record_many(F backward, Tensor<T, Rank, Space>... values) {
+    auto* node = tape_->template emplace<detail::OpNode<Exec<Device>, F, GradSlot<T, Rank, Space>...>>(
+        std::move(backward));
+    return std::apply(
+        [&](auto&... slot) {
+          return std::tuple<Var<T, Rank, Space>...>(Var<T, Rank, Space>(std::move(values), &slot, tape_->id())...);
+        },
+        node->outputs);
+  }
+
+  /// Runs the tape with `seed` as the gradient of `y`.
+  template <class T, int Rank>
+  void backward(const Var<T, Rank, Space>& y, Tensor<T, Rank, Space> seed) {
+    const auto to = target(y);
+    if (!to) throw Error("autograd: backward was called on a constant; nothing it depends on requires a gradient");
+    if (seed.shape() != y.shape())
+      throw_input("autograd", "shape of the seed gradient", shape_string(seed.shape()), shape_string(y.shape()));
+    to.add(*exec_, std::move(seed));
+    tape_->run_backward(exec_);
+  }
+  /// The same with a seed of ones: for a scalar loss, d loss / d everything.
+  template <class T, int Rank>
+  void backward(const Var<T, Rank, Space>& y) {
+    auto seed = empty<T, Rank>(y.shape());
+    ops::fill(*exec_, 1.0, seed.view());
+    backward(y, std::move(seed));
+  }
+
+ private:
+  template <PolicyLike>
+  friend class TapeScope;
+
+  Exec<Device>* exec_;
+  Tape own_;
+  Tape* tape_ = &own_;
+  bool grad_enabled_ = true;
+  Recompute recompute_ = Recompute::cheap;
+  std::span<const std::int32_t> sample_slots_{};
+};
+
+/// Records nothing while it lives.
+template <PolicyLike P>
+class NoGrad {
+ public:
+  explicit NoGrad(Context<P>& ctx) : ctx_(ctx), before_(ctx.grad_enabled()) { ctx.set_grad_enabled(false); }
+  ~NoGrad() { ctx_.set_grad_enabled(before_); }
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  Context<P>& ctx_;
+  bool before_;
+};
+
+/// Records into a tape of its own while it lives: for re-running a block inside a backward.
+template <PolicyLike P>
+class TapeScope {
+ public:
+  explicit TapeScope(Context<P>& ctx) : ctx_(ctx), outer_(ctx.tape_), grad_before_(ctx.grad_enabled_) {
+    ctx.tape_ = &tape_;
+    ctx.grad_enabled_ = true;
+  }
+  ~TapeScope() {
+    ctx_.tape_ = outer_;
+    ctx_.grad_enabled_ = grad_before_;
+  }
+  TapeScope(const TapeScope&) = delete;
+  TapeScope& operator=(const TapeScope&) = delete;
+
+ private:
+  Context<P>& ctx_;
+  Tape tape_;
+  Tape* outer_;
+  bool grad_before_;
+};
+
+SEGUE_NAMESPACE_END

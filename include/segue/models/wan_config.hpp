@@ -1,0 +1,107 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "segue/io/json.hpp"
+#include "segue/ops/patchify.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+namespace models {
+
+/// The keys of diffusers' WanTransformer3DModel, as its config.json has them.
+struct WanConfig {
+  ops::PatchSize patch_size{1, 2, 2};
+  int num_attention_heads = 40;
+  int attention_head_dim = 128;
+  int in_channels = 16;
+  int out_channels = 16;
+  int text_dim = 4096;
+  int freq_dim = 256;
+  int ffn_dim = 13824;
+  int num_layers = 40;
+  bool cross_attn_norm = true;
+  double eps = 1e-6;
+  int rope_max_seq_len = 1024;
+
+  std::int64_t dim() const { return std::int64_t{num_attention_heads} * attention_head_dim; }
+  std::int64_t patch_volume() const {
+    return std::int64_t{patch_size.frames} * patch_size.height * patch_size.width;
+  }
+  friend bool operator==(const WanConfig&, const WanConfig&) = default;
+};
+
+namespace detail {
+
+inline int positive(const io::Json& json, std::string_view key, int fallback, std::string_view where) {
+  const int value = json.get_or<int>(key, fallback, where);
+  if (value <= 0)
+    throw_input(where, "key '" + std::string(key) + "'", std::to_string(value), "a positive integer");
+  return value;
+}
+
+}  // namespace detail
+
+/// Reads a parsed config.json. Keys that describe parts which this model does not have must be null.
+/// @throws InputError that names the key, what was found and what was expected.
+inline WanConfig read_wan_config(const io::Json& json, std::string_view where) {
+  if (const auto kind = json.get_or<std::string>("_class_name", "WanTransformer3DModel", where);
+      kind != "WanTransformer3DModel")
+    throw_input(where, "key '_class_name'", "\"" + kind + "\"", "\"WanTransformer3DModel\"");
+  for (const char* key : {"image_dim", "added_kv_proj_dim", "pos_embed_seq_len"})
+    if (const io::Json* value = json.find(key); value && !value->is_null())
+      throw_input(where, "key '" + std::string(key) + "'", value->describe(),
+                  "null: the CLIP image branch is not part of this model");
+  if (const auto norm = json.get_or<std::string>("qk_norm", "rms_norm_across_heads", where);
+      norm != "rms_norm_across_heads")
+    throw_input(where, "key 'qk_norm'", "\"" + norm + "\"", "\"rms_norm_across_heads\"");
+  WanConfig c;
+  const auto patch = json.get_or<std::vector<int>>("patch_size", {1, 2, 2}, where);
+  if (patch.size() != 3 || patch[0] <= 0 || patch[1] <= 0 || patch[2] <= 0)
+    throw_input(where, "key 'patch_size'", "an array of " + std::to_string(patch.size()), "three positive integers");
+  c.patch_size = {patch[0], patch[1], patch[2]};
+  c.num_attention_heads = detail::positive(json, "num_attention_heads", c.num_attention_heads, where);
+  c.attention_head_dim = detail::positive(json, "attention_head_dim", c.attention_head_dim, where);
+  if (c.attention_head_dim % 2 != 0)
+    throw_input(where, "key 'attention_head_dim'", std::to_string(c.attention_head_dim), "an even number");
+  c.in_channels = detail::positive(json, "in_channels", c.in_channels, where);
+  c.out_channels = detail::positive(json, "out_channels", c.out_channels, where);
+  c.text_dim = detail::positive(json, "text_dim", c.text_dim, where);
+  c.freq_dim = detail::positive(json, "freq_dim", c.freq_dim, where);
+  c.ffn_dim = detail::positive(json, "ffn_dim", c.ffn_dim, where);
+  c.num_layers = detail::positive(json, "num_layers", c.num_layers, where);
+  c.cross_attn_norm = json.get_or<bool>("cross_attn_norm", true, where);
+  c.eps = json.get_or<double>("eps", 1e-6, where);
+  c.rope_max_seq_len = detail::positive(json, "rope_max_seq_len", c.rope_max_seq_len, where);
+  return c;
+}
+
+/// The config.json that diffusers' `WanTransformer3DModel.from_pretrained` reads.
+inline io::Json write_wan_config(const WanConfig& c) {
+  io::Json json = io::Json::object();
+  json["_class_name"] = "WanTransformer3DModel";
+  json["added_kv_proj_dim"] = io::Json();
+  json["attention_head_dim"] = c.attention_head_dim;
+  json["cross_attn_norm"] = c.cross_attn_norm;
+  json["eps"] = c.eps;
+  json["ffn_dim"] = c.ffn_dim;
+  json["freq_dim"] = c.freq_dim;
+  json["image_dim"] = io::Json();
+  json["in_channels"] = c.in_channels;
+  json["num_attention_heads"] = c.num_attention_heads;
+  json["num_layers"] = c.num_layers;
+  json["out_channels"] = c.out_channels;
+  json["patch_size"] = std::vector<int>{c.patch_size.frames, c.patch_size.height, c.patch_size.width};
+  json["pos_embed_seq_len"] = io::Json();
+  json["qk_norm"] = "rms_norm_across_heads";
+  json["rope_max_seq_len"] = c.rope_max_seq_len;
+  json["text_dim"] = c.text_dim;
+  return json;
+}
+
+}  // namespace models
+SEGUE_NAMESPACE_END

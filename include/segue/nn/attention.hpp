@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "segue/functional/attention.hpp"
+#include "segue/functional/rope.hpp"
+#include "segue/nn/linear.hpp"
+#include "segue/nn/roles.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+namespace nn {
+
+/// Multi-head attention with RMS-normalised queries and keys, over the whole inner width before the heads are split.
+/// Self-attention with `kv` = x and a rotary table; cross-attention with `kv` = the context and an empty table.
+template <PolicyLike P, class Adapters>
+struct Attention {
+  using Device = typename P::Device;
+  using Space = typename P::Space;
+
+  typename Adapters::template projection<role::ToQ, P> to_q;
+  typename Adapters::template projection<role::ToK, P> to_k;
+  typename Adapters::template projection<role::ToV, P> to_v;
+  typename Adapters::template projection<role::ToOut, P> to_out;
+  typename Adapters::template leaf<role::NormQ, P, 1> norm_q;
+  typename Adapters::template leaf<role::NormK, P, 1> norm_k;
+  int heads = 0;
+  double eps = 1e-6;
+
+  Attention() = default;
+  Attention(Exec<Device>& exec, std::int64_t dim, int head_count, double epsilon)
+      : to_q(exec, dim, dim),
+        to_k(exec, dim, dim),
+        to_v(exec, dim, dim),
+        to_out(exec, dim, dim),
+        norm_q(make_leaf<decltype(norm_q)>(exec, {dim})),
+        norm_k(make_leaf<decltype(norm_k)>(exec, {dim})),
+        heads(head_count),
+        eps(epsilon) {}
+
+  /// x: (B, Tq, dim), kv: (B, Tk, dim) -> (B, Tq, dim).
+  template <class C, Value X, Value K>
+  auto operator()(C& ctx, const X& x, const K& kv, const RotaryTable<Space>& rope,
+                  const Tensor<std::uint8_t, 2, Space>& key_mask = {}) const {
+    const auto q = functional::rms_norm_rope(ctx, to_q(ctx, x), use(norm_q), rope, heads, eps);
+    const auto k = functional::rms_norm_rope(ctx, to_k(ctx, kv), use(norm_k), rope, heads, eps);
+    return to_out(ctx, functional::attention(ctx, q, k, to_v(ctx, kv), heads, key_mask));
+  }
+
+  void visit(auto&& v) {
+    v("to_q", to_q);
+    v("to_k", to_k);
+    v("to_v", to_v);
+    v("to_out.0", to_out);
+    v("norm_q.weight", norm_q);
+    v("norm_k.weight", norm_k);
+  }
+};
+
+}  // namespace nn
+SEGUE_NAMESPACE_END
