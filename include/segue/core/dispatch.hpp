@@ -12,11 +12,16 @@
 
 SEGUE_NAMESPACE_BEGIN
 
+namespace detail {
+template <class...>
+inline constexpr bool always_false = false;
+}  // namespace detail
+
 /// The implementation of operator `Op` on `Device`. `ops/cpu/` and `ops/cuda/` specialise it; front doors call
 /// `Kernel<Op, Device>::run`. There is no fallback: a missing include is a compile error, never another algorithm.
 template <class Op, class Device>
 struct Kernel {
-  static_assert(!sizeof(Op),
+  static_assert(detail::always_false<Op, Device>,
                 "segue::Kernel<Op, Device>: the kernels of this device are not included here; include segue/cpu.hpp for "
                 "Cpu or segue/cuda.cuh for Cuda before the first call");
 };

@@ -33,6 +33,25 @@ void offer_activation_recipe(const C& ctx, Var<T, Rank, Space>& y, ops::Activati
   }));
 }
 
+/// What multiplies: the value of a weight that trains, or the frozen weight itself.
+template <class T, class Space, class Grad>
+const Tensor<T, 2, Space>& weight_of(const Var<T, 2, Space, Grad>& w) {
+  return w.value();
+}
+template <FrozenWeight W>
+const W& weight_of(const W& w) {
+  return w;
+}
+
+/// Where the gradient of a weight goes; of a frozen one, nowhere, and no code for it.
+template <class C, class W>
+auto weight_target([[maybe_unused]] const C& ctx, [[maybe_unused]] const W& w) {
+  if constexpr (is_var<W>)
+    return ctx.target(w);
+  else
+    return 0;
+}
+
 template <int Rank>
 Shape<Rank> with_last(Shape<Rank> shape, std::int64_t last) {
   shape[Rank - 1] = last;
@@ -52,18 +71,8 @@ auto linear(C& ctx, const X& x, const W& w, const B& bias, ops::Activation activ
   using TB = detail::value_t<B>;
   constexpr int Rank = detail::rank_of<X>;
   using Space = typename C::Space;
-  using Weight = std::remove_cvref_t<decltype([](const auto& weight) -> decltype(auto) {
-    if constexpr (is_var<std::remove_cvref_t<decltype(weight)>>)
-      return weight.value();
-    else
-      return weight;
-  }(w))>;
-  const Weight& weight = [&]() -> const Weight& {
-    if constexpr (is_var<W>)
-      return w.value();
-    else
-      return w;
-  }();
+  const auto& weight = detail::weight_of(w);
+  using Weight = std::remove_cvref_t<decltype(weight)>;
   const std::int64_t in = FrozenOps<Weight>::in_features(weight), out = FrozenOps<Weight>::out_features(weight);
   const auto& xt = value_of(x);
   if (xt.extent(Rank - 1) != in)
@@ -82,12 +91,7 @@ auto linear(C& ctx, const X& x, const W& w, const B& bias, ops::Activation activ
     if constexpr (is_var<W>)
       if (w.requires_grad()) kept = save(x);
     auto backward = [activation, pre, kept, weight, x_shape = xt.shape(), gx = ctx.target(x), gb = ctx.target(bias),
-                     gw = [&] {
-                       if constexpr (is_var<W>)
-                         return ctx.target(w);
-                       else
-                         return 0;
-                     }()](auto& exec, const Tensor<T, Rank, Space>& dy) {
+                     gw = detail::weight_target(ctx, w)](auto& exec, const Tensor<T, Rank, Space>& dy) {
       const auto dpre = detail::through_activation(exec, activation, pre, dy);
       const auto dpre_rows = rows_of(dpre.cview());
       if (gx) {

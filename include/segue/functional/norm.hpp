@@ -33,7 +33,6 @@ auto layer_norm(C& ctx, const X& x, const W& weight, const B& bias, const Modula
   using T = detail::value_t<X>;
   constexpr int Rank = detail::rank_of<X>;
   using Space = typename C::Space;
-  using TW = detail::value_t<W>;
   using TM = detail::value_t<V>;
   using TG = detail::grad_t<W>;
   using A = Accum<T>;
