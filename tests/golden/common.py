@@ -74,6 +74,17 @@ def save(path, tensors, metadata):
             file.write(blob)
 
 
+def settle(path):
+    """Sorts the metadata of a file that a library wrote: its order is a hash map's and differs between runs."""
+    data = pathlib.Path(path).read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+
+
 class Golden:
     """Collects `<case>.<tensor>` entries and one JSON string of hyper-parameters a case."""
 
@@ -92,7 +103,7 @@ class Golden:
         assert name not in self.tensors, name
         if isinstance(value, torch.Tensor):
             value = value.detach().cpu().numpy()
-        value = np.asarray(value)
+        value = np.array(value)  # a copy: parameters are trained on after they were recorded
         # Operators are evaluated in float64 on float32 inputs; the file holds the rounded result.
         if value.dtype == np.float64 and not name.endswith("_f64"):
             value = value.astype(np.float32)

@@ -23,15 +23,17 @@ def main():
     for path in sorted(HERE.glob("*.safetensors")):
         entries = header(path)
         metadata = entries.pop("__metadata__")
-        lines += ["", f"### {path.name}", f"{len(entries)} tensors, {path.stat().st_size} bytes, by `{metadata['script']}`.", ""]
+        size = path.stat().st_size
+        lines += ["", f"### {path.name}", f"{len(entries)} tensors, {size} bytes, by `{metadata['script']}`.", ""]
         cases = {}
         for name, entry in entries.items():
             case = max((m for m in metadata if name.startswith(m + ".")), key=len)
             cases.setdefault(case, []).append((name[len(case) + 1:], entry))
         for case in sorted(cases):
-            tensors = ", ".join(
-                f"{n} [{','.join(map(str, e['shape']))}]{SPELL[e['dtype']]}" for n, e in sorted(cases[case], key=lambda x: x[0])
-            )
+            listed = sorted(cases[case], key=lambda x: x[0])
+            shown = listed if len(listed) < 36 else listed[:3]  # one tensor a parameter: the names are the model's
+            tensors = ", ".join(f"{n} [{','.join(map(str, e['shape']))}]{SPELL[e['dtype']]}" for n, e in shown)
+            tensors += f", ... {len(listed)} in all" if shown is not listed else ""
             lines.append(f"- **{case}** `{metadata[case]}`: {tensors}")
     text = readme.read_text().split(MARKER)[0]
     readme.write_text(text + MARKER + "\n" + "\n".join(lines) + "\n")

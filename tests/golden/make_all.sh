@@ -10,5 +10,6 @@ export PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
 for script in make_ops.py make_schedulers.py make_wan.py list_cases.py; do
   "$python" "$script"
 done
-find . -type f \( -name '*.safetensors' -o -name '*.json' \) -printf '%P\n' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS
+find . -type f \( -name '*.safetensors' -o -name '*.json' \) -printf '%P\n' |
+  LC_ALL=C sort | xargs sha256sum > SHA256SUMS
 echo "SHA256SUMS: $(wc -l < SHA256SUMS) files"

@@ -113,7 +113,8 @@ def statistics(kind, x, eps):
 def norm_cases(g):
     for kind in ("layer_norm", "rms_norm"):
         for affine in (False, True):
-            for tag, scale, offset, eps in (("", 1.5, 0.3, 1e-6), ("_offset", 1.0, 100.0, 1e-6), ("_tiny", 1e-3, 0.0, 1e-5)):
+            for tag, scale, offset, eps in (("", 1.5, 0.3, 1e-6), ("_offset", 1.0, 100.0, 1e-6),
+                                            ("_tiny", 1e-3, 0.0, 1e-5)):
                 b, t, c = 2, 7, 37
                 x = rand(b, t, c, scale=scale, offset=offset)
                 weight = rand(c, scale=0.4, offset=1.0) if affine else None
@@ -171,8 +172,8 @@ def modulate_cases(g):
         leaves = {k: v for k, v in leaves.items() if v is not None}
         out = dict(zip(leaves, grads(y, dy, *leaves.values())))
         out |= {k: v for k, v in {"weight": weight, "bias": bias}.items() if v is not None}
-        params = {"eps": eps, "norm": kind, "affine": affine, "groups": count, "shift_row": rows[0], "scale_row": rows[1],
-                  "group_same_for_all_samples": bool((group == group[:1]).all())}
+        params = {"eps": eps, "norm": kind, "affine": affine, "groups": count, "shift_row": rows[0],
+                  "scale_row": rows[1], "group_same_for_all_samples": bool((group == group[:1]).all())}
         g.add(name, params, x=x, table=table, group=group, y=y, dy=dy, dshift=out["dtable"][:, :, rows[0]],
               dscale=out["dtable"][:, :, rows[1]], **statistics(kind, x, eps), **out)
 
@@ -226,7 +227,8 @@ def rope_cases(g):
         dx, dweight = grads(y, dy, x, weight)
         params = {"eps": eps, "heads": heads, "head_dim": dim, "grid": grid, "theta": 10000.0,
                   "split": [rope.t_dim, rope.h_dim, rope.w_dim]}
-        g.add(name, params, x=x, weight=weight, normed=normed, cos=c[0, :, 0].float(), sin=s[0, :, 0].float(), y=y, dy=dy,
+        g.add(name, params, x=x, weight=weight, normed=normed, cos=c[0, :, 0].float(), sin=s[0, :, 0].float(), y=y,
+              dy=dy,
               dx=dx, dweight=dweight, rstd=torch.rsqrt(x.square().mean(-1) + eps))
 
 
@@ -279,7 +281,8 @@ def patch_cases(g):
         tokens = tokens.reshape(b, -1, c_in * math.prod(patch))
         assert torch.allclose(tokens @ weight.flatten(1).T + bias, y)
         params = {"patch": patch, "in_channels": c_in, "out_channels": c_out, "token_columns": "c,pt,ph,pw"}
-        g.add(name, params, x=x, weight=weight, bias=bias, tokens=tokens, y=y, dy=dy, dx=dx, dweight=dweight, dbias=dbias)
+        g.add(name, params, x=x, weight=weight, bias=bias, tokens=tokens, y=y, dy=dy, dx=dx, dweight=dweight,
+              dbias=dbias)
     for name, patch, channels, size in (
         ("unpatchify_1x2x2", (1, 2, 2), 5, (3, 4, 6)),
         ("unpatchify_1x8x8", (1, 8, 8), 3, (2, 16, 8)),
@@ -292,7 +295,8 @@ def patch_cases(g):
         y = y.flatten(6, 7).flatten(4, 5).flatten(2, 3)
         dy = rand(*y.shape)
         (dx,) = grads(y, dy, x)
-        g.add(name, {"patch": patch, "channels": channels, "size": size, "token_columns": "pt,ph,pw,c"}, x=x, y=y, dy=dy,
+        g.add(name, {"patch": patch, "channels": channels, "size": size, "token_columns": "pt,ph,pw,c"}, x=x, y=y,
+              dy=dy,
               dx=dx)
 
 
@@ -370,15 +374,18 @@ def mse_cases(g):
 
 # ---------------------------------------------------------------------------------------------------------------- casts
 def cast_cases(g):
-    words = [0x00000000, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00000, 0x7F800001,
-             0x7FFFFFFF, 0xFFFFFFFF, 0x00000001, 0x80000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0xFF7FFFFF]
+    words = [0x00000000, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00000,
+             0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x00000001, 0x80000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF,
+             0xFF7FFFFF]
     # bfloat16: ties to even on both sides, just above and below, carry into the exponent, rounding up to infinity
-    words += [0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF, 0x3F817FFF, 0x3F818001, 0x3FFF8000, 0x3FFF7FFF, 0x3FFFFFFF,
-              0x7F7F8000, 0x7F7F7FFF, 0x7F7F0000, 0x00008000, 0x00018000, 0x00008001, 0x00007FFF, 0x007F8000, 0xBF808000]
+    words += [0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF, 0x3F817FFF, 0x3F818001, 0x3FFF8000, 0x3FFF7FFF,
+              0x3FFFFFFF, 0x7F7F8000, 0x7F7F7FFF, 0x7F7F0000, 0x00008000, 0x00018000, 0x00008001, 0x00007FFF,
+              0x007F8000, 0xBF808000]
     # float16: ties in the mantissa, largest finite, overflow tie, normal/subnormal border, smallest subnormal ties
-    words += [0x3F801000, 0x3F803000, 0x3F801001, 0x3F800FFF, 0x477FE000, 0x477FEFFF, 0x477FF000, 0x477FF001, 0x47800000,
-              0x38800000, 0x387FFFFF, 0x387FE000, 0x387FF000, 0x387FC000, 0x33800000, 0x33000000, 0x33000001, 0x32FFFFFF,
-              0x33C00000, 0x34400000, 0x34200000, 0x34E00000, 0xB3000001, 0xB8800000, 0xC77FF000, 0x38000000, 0x37FFE000]
+    words += [0x3F801000, 0x3F803000, 0x3F801001, 0x3F800FFF, 0x477FE000, 0x477FEFFF, 0x477FF000, 0x477FF001,
+              0x47800000, 0x38800000, 0x387FFFFF, 0x387FE000, 0x387FF000, 0x387FC000, 0x33800000, 0x33000000,
+              0x33000001, 0x32FFFFFF, 0x33C00000, 0x34400000, 0x34200000, 0x34E00000, 0xB3000001, 0xB8800000,
+              0xC77FF000, 0x38000000, 0x37FFE000]
     rng = torch.randint(-(2**31), 2**31, (400,), generator=_generator, dtype=torch.int64).to(torch.int32)
     near = torch.randint(0x32000000, 0x48000000, (400,), generator=_generator, dtype=torch.int64).to(torch.int32)
     bits = torch.cat((torch.tensor(words, dtype=torch.int64).to(torch.uint32).view(torch.int32), rng, near))
