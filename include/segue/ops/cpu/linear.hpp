@@ -1,0 +1,48 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+
+#include "segue/ops/cpu/gemm.hpp"
+#include "segue/ops/linear.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+
+template <>
+struct Kernel<op::LinearBackwardBias, Cpu> {
+  template <class TDy, class TDb>
+  static void run(Exec<Cpu>& exec, View<const TDy, 2, HostSpace> dy, View<TDb, 1, HostSpace> dbias, ops::GradMode mode,
+                  View<std::byte, 1, HostSpace>) {
+    using A = Accum<TDy>;
+    namespace simd = detail::simd;
+    constexpr std::int64_t lanes = simd::lanes<A>, width = 4 * lanes, chunk = 64;
+    const std::int64_t rows = dy.extent(0), columns = dy.extent(1);
+    const auto work = [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t block = begin; block < end; ++block) {
+        const std::int64_t first = block * width;
+        simd::Vec<A> total[4] = {};
+        for (std::int64_t row = 0; row < rows; row += chunk) {
+          simd::Vec<A> sum[4] = {};
+          for (std::int64_t r = row; r < std::min(rows, row + chunk); ++r)
+            for (int j = 0; j < 4; ++j) {
+              const std::int64_t column = first + j * lanes;
+              if (column < columns) sum[j] += simd::load<A>(dy.data_handle() + r * dy.stride(0) + column, columns - column);
+            }
+          for (int j = 0; j < 4; ++j) total[j] += sum[j];
+        }
+        for (int j = 0; j < 4; ++j) {
+          const std::int64_t column = first + j * lanes;
+          if (column >= columns) break;
+          TDb* out = dbias.data_handle() + column;
+          if (mode == ops::GradMode::accumulate)
+            total[j] += simd::load<A>(static_cast<const TDb*>(out), columns - column);
+          simd::store<A>(out, total[j], columns - column);
+        }
+      }
+    };
+    detail::parallel_for(exec, ceil_div(columns, width), work, ceil_div(1 << 14, std::max<std::int64_t>(1, rows * width)));
+  }
+};
+
+SEGUE_NAMESPACE_END
