@@ -94,9 +94,9 @@ constexpr std::int64_t row_grain(std::int64_t columns) {
   return ceil_div(elementwise_grain, std::max<std::int64_t>(columns, 1));
 }
 
-/// Calls `f(n, pointers…)` for every vector of views of one (R, C) shape; n as in `row_vectors`.
-template <class A, class F, class... T>
-void for_each_vector(const Exec<Cpu>& exec, F&& f, const View<T, 2, HostSpace>&... views) {
+/// Calls `f(n, pointers…)` for pieces of at most 4096 elements of views of one (R, C) shape.
+template <class F, class... T>
+void for_each_piece(const Exec<Cpu>& exec, F&& f, const View<T, 2, HostSpace>&... views) {
   const auto& first = std::get<0>(std::tie(views...));
   std::int64_t rows = first.extent(0), columns = first.extent(1);
   if ((views.is_contiguous() && ...)) {
@@ -111,12 +111,21 @@ void for_each_vector(const Exec<Cpu>& exec, F&& f, const View<T, 2, HostSpace>&.
         for (std::int64_t task = begin; task < end; ++task) {
           const std::int64_t r = task / pieces;
           const std::int64_t start = (task - r * pieces) * piece;
-          row_vectors<A>(1, std::min(piece, columns - start), [&](std::int64_t c, std::int64_t, auto n) {
-            f(n, (views.data_handle() + r * views.stride(0) + start + c)...);
-          });
+          f(std::min(piece, columns - start), (views.data_handle() + r * views.stride(0) + start)...);
         }
       },
       row_grain(std::min(columns, piece)));
+}
+
+/// Calls `f(n, pointers…)` for every vector of views of one (R, C) shape; n as in `row_vectors`.
+template <class A, class F, class... T>
+void for_each_vector(const Exec<Cpu>& exec, F&& f, const View<T, 2, HostSpace>&... views) {
+  for_each_piece(
+      exec,
+      [&](std::int64_t length, T*... p) {
+        row_vectors<A>(1, length, [&](std::int64_t c, std::int64_t, auto n) { f(n, (p + c)...); });
+      },
+      views...);
 }
 
 }  // namespace detail
