@@ -23,9 +23,8 @@ def euler_cases(g):
             for path in ("default", "sigmas"):
                 scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
                 if path == "default":
-                    # The constructor shifts its 1000 sigmas,
-                    and set_timesteps shifts a line between their two ends once
-                    # more: the upper end stays 1, the lower end is shifted twice.
+                    # The constructor shifts its 1000 sigmas, and set_timesteps shifts a line between their two ends
+                    # once more: the upper end stays 1, the lower end is shifted twice.
                     scheduler.set_timesteps(n)
                     base = np.linspace(scheduler.sigma_max, scheduler.sigma_min, n)
                 else:

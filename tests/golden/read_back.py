@@ -48,9 +48,9 @@ def close(a, b, what, args):
     if a.numel() == 0:
         return report(True, f"{what}: empty")
     a, b = a.double(), b.double()
-    difference, limit = (a - b).abs().max().item(), args.atol + args.rtol * b.abs().max().item()
-    report(difference <= limit, f"{what}: max |a-b| = {difference:.3g}, allowed {limit:.3g},
-           max |b| = {b.abs().max():.3g}")
+    largest = b.abs().max().item()
+    difference, limit = (a - b).abs().max().item(), args.atol + args.rtol * largest
+    report(difference <= limit, f"{what}: max |a-b| = {difference:.3g}, allowed {limit:.3g}, max |b| = {largest:.3g}")
 
 
 def load_model(folder):
