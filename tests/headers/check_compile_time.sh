@@ -6,7 +6,7 @@
 # trainer must be read in 1.8 s without optimisation. The best of three counts; machines differ, so the limit is
 # multiplied by $SEGUE_COMPILE_SLACK (2).
 set -euo pipefail
-compiler=$1 include=$2
+compiler=$1 include=$(cd "$2" && pwd)
 shift 2
 budget_ms=1800
 slack=${SEGUE_COMPILE_SLACK:-2}

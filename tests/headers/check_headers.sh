@@ -2,30 +2,33 @@
 # SPDX-FileCopyrightText: The segue authors
 # SPDX-License-Identifier: Apache-2.0
 
-# check_headers.sh COMPILER INCLUDE_DIR [FLAG...]: compiles every header below INCLUDE_DIR alone, two at a time.
+# check_headers.sh alone|together COMPILER INCLUDE_DIR [FLAG...]: compiles every header below INCLUDE_DIR without a
+# warning, each one alone and twice, two at a time; or all of them in one file, and once more in the opposite order.
 # io/impl.hpp is left out where nlohmann-json is not installed, which is told by the missing -DSEGUE_HAS_STB.
 set -euo pipefail
-compiler=$1 include=$2
-shift 2
+how=$1 compiler=$2 include=$(cd "$3" && pwd)
+shift 3
 flags="$*"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/segue-headers-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
+# check WHAT HEADER...: one file that includes these headers.
 check() {
-  local header=$1 tu log
-  tu=$work/$(tr / _ <<<"$header").cpp
-  log=$tu.log
-  printf '#include "%s"\n#include "%s"\n' "$header" "$header" >"$tu"
+  local what=$1 tu
+  tu=$work/$(tr / _ <<<"$1").cpp
+  shift
+  printf '#include "%s"\n' "$@" >"$tu"
   # shellcheck disable=SC2086
   if ! "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow -Werror "-I$include" $flags "$tu" \
-    >"$log" 2>&1; then
-    printf '%s does not compile alone:\n' "$header"
-    head -n 40 "$log"
+    >"$tu.log" 2>&1; then
+    echo "$what does not compile:"
+    head -n 40 "$tu.log"
     touch "$work/failed"
   fi
 }
-export -f check
+alone() { check "$1" "$1" "$1"; }
+export -f check alone
 export compiler include flags work
 
 cd "$include"
@@ -33,7 +36,15 @@ find segue -name '*.hpp' | LC_ALL=C sort >"$work/all"
 if [[ $flags != *SEGUE_HAS_STB* ]]; then
   sed -i '\,segue/io/impl.hpp,d' "$work/all"
 fi
-# shellcheck disable=SC2016  # the inner shell expands it
-xargs -a "$work/all" -P 2 -I '{}' bash -c 'check "$1"' _ '{}'
-echo "$(wc -l <"$work/all") headers, $(basename "$compiler")"
+mapfile -t headers <"$work/all"
+if [[ $how == alone ]]; then
+  # shellcheck disable=SC2016  # the inner shell expands it
+  xargs -a "$work/all" -P 2 -I '{}' bash -c 'alone "$1"' _ '{}'
+else
+  mapfile -t backwards < <(tac "$work/all")
+  check "all in order" "${headers[@]}" &
+  check "all in the opposite order" "${backwards[@]}"
+  wait
+fi
+echo "${#headers[@]} headers $how, $(basename "$compiler")"
 [[ -s $work/all && ! -e $work/failed ]]
