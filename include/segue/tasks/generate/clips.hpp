@@ -329,7 +329,7 @@ class ClipMaker {
     }
   }
 
-  /// Mirror, reversal, a permutation of the channels, contrast.
+  /// Mirror, reversal, a permutation of the channels, saturation, contrast.
   void finish() {
     const std::size_t pixels = static_cast<std::size_t>(spec_.height) * static_cast<std::size_t>(spec_.width);
     if (draws_.chance(128)) {
@@ -346,6 +346,14 @@ class ClipMaker {
     }
     std::array<std::size_t, 3> order = {0, 1, 2};
     if (draws_.chance(77)) draws_.shuffle(std::span<std::size_t>(order));
+    if (draws_.chance(90)) {  // the muted colours of photographs
+      const int keep = draws_.below(200);
+      for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec_.frames); ++i) {
+        std::uint8_t* p = out_.data() + 3 * i;
+        const int grey = (p[0] * 77 + p[1] * 150 + p[2] * 29) >> 8;
+        for (std::size_t c = 0; c < 3; ++c) p[c] = static_cast<std::uint8_t>(grey + (((p[c] - grey) * keep) >> 8));
+      }
+    }
     const bool contrast = draws_.chance(60);
     const int low = contrast ? draws_.below(80) : 0, high = contrast ? draws_.between(176, 255) : 255;
     std::array<std::uint8_t, 256> curve{};

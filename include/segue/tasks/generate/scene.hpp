@@ -51,7 +51,7 @@ class Canvas {
     const Affine affine(at);
     for (int y = 0; y < height_; ++y) {
       affine.row(y, 0, width_, row(u_row), row(v_row));
-      paint(texture, affine.pixel, y, 0, width_, nullptr, at.alpha);
+      paint(texture, affine.pixel, y, 0, 0, width_, nullptr, at.alpha);
     }
   }
 
@@ -69,17 +69,21 @@ class Canvas {
     std::int32_t *distance = row(distance_row), *cover = row(cover_row);
     for (int y = box.y0; y < box.y1; ++y) {
       affine.row(y, box.x0, n, row(u_row), row(v_row));
-      outline_row(body.outline, lattice, row(u_row), row(v_row), n, at.size, distance);
+      outline_row(body.outline, lattice, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
+      int first = 0, last = n;  // surfaces cost more than outlines: only the covered stretch is painted
+      while (first < last && distance[first] >= 128) ++first;
+      while (first < last && distance[last - 1] >= 128) --last;
+      if (first == last) continue;
       const std::int32_t alpha = std::min(at.alpha, 256);
-      for (int i = 0; i < n; ++i) cover[i] = (detail::clamp_int(128 - distance[i], 0, 256) * alpha) >> 8;
+      for (int i = first; i < last; ++i) cover[i] = (detail::clamp_int(128 - distance[i], 0, 256) * alpha) >> 8;
       if (body.border > 0) {
         Texture flat;
         flat.a = body.border_colour;
-        paint(flat, affine.pixel, y, box.x0, n, cover, 256);
+        paint(flat, affine.pixel, y, box.x0, first, last, cover, 256);
         const std::int32_t inset = 128 - body.border;
-        for (int i = 0; i < n; ++i) cover[i] = (detail::clamp_int(inset - distance[i], 0, 256) * alpha) >> 8;
+        for (int i = first; i < last; ++i) cover[i] = (detail::clamp_int(inset - distance[i], 0, 256) * alpha) >> 8;
       }
-      paint(texture, affine.pixel, y, box.x0, n, cover, 256);
+      paint(texture, affine.pixel, y, box.x0, first, last, cover, 256);
     }
   }
 
@@ -93,7 +97,7 @@ class Canvas {
     std::int32_t* distance = row(distance_row);
     for (int y = box.y0; y < box.y1; ++y) {
       affine.row(y, box.x0, n, row(u_row), row(v_row));
-      outline_row(body.outline, lattice, row(u_row), row(v_row), n, at.size, distance);
+      outline_row(body.outline, lattice, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
       std::int32_t* to = cover.data() + static_cast<std::ptrdiff_t>(y) * width_ + box.x0;
       for (int i = 0; i < n; ++i) to[i] = std::max(to[i], detail::clamp_int(128 - distance[i], 0, 256));
     }
@@ -155,19 +159,21 @@ class Canvas {
             clip(((at.y + reach) >> 8) + 1, height_)};
   }
 
-  void paint(const Texture& texture, std::int32_t pixel, int y, int x0, int n, const std::int32_t* cover,
+  /// Paints places [first, last) of the coordinate rows, which begin at column x0.
+  void paint(const Texture& texture, std::int32_t pixel, int y, int x0, int first, int last, const std::int32_t* cover,
              std::int32_t alpha) {
+    const int n = last - first;
     std::int32_t *r = row(r_row), *g = row(g_row), *b = row(b_row);
-    texture_row(texture, row(u_row), row(v_row), n, pixel, row(scratch_u_row), row(scratch_v_row), row(share_row), r, g,
+    texture_row(texture, row(u_row) + first, row(v_row) + first, n, pixel, row(scratch_u_row), row(scratch_v_row), row(share_row), r, g,
                 b);
     const std::int32_t* colours[3] = {r, g, b};
     for (int c = 0; c < 3; ++c) {
-      std::int32_t* to = plane(c).data() + static_cast<std::ptrdiff_t>(y) * width_ + x0;
+      std::int32_t* to = plane(c).data() + static_cast<std::ptrdiff_t>(y) * width_ + x0 + first;
       const std::int32_t* from = colours[c];
       if (cover == nullptr) {
         for (int i = 0; i < n; ++i) to[i] += ((detail::clamp_int(from[i], 0, 255) - to[i]) * alpha) >> 8;
       } else {
-        for (int i = 0; i < n; ++i) to[i] += ((detail::clamp_int(from[i], 0, 255) - to[i]) * cover[i]) >> 8;
+        for (int i = 0; i < n; ++i) to[i] += ((detail::clamp_int(from[i], 0, 255) - to[i]) * cover[first + i]) >> 8;
       }
     }
   }

@@ -69,8 +69,10 @@ struct Outline {
 
 /// Signed distances, in 1/256 pixels, of n places at local (u[i], v[i]) to an outline: negative inside. Exact at the
 /// edge, which is where coverage is read. @param scale pixels in a local unit, Q8. @param lattice for the wobble.
+/// @param scratch a row of n words.
 inline void outline_row(const Outline& outline, const std::int32_t* lattice, const std::int32_t* u,
-                        const std::int32_t* v, int n, std::int32_t scale, std::int32_t* distance) {
+                        const std::int32_t* v, int n, std::int32_t scale, std::int32_t* scratch,
+                        std::int32_t* distance) {
   constexpr std::int32_t far = 1 << 24;
   for (int i = 0; i < n; ++i) distance[i] = far;
   for (int k = 0; k < outline.count; ++k) {
@@ -126,27 +128,32 @@ inline void outline_row(const Outline& outline, const std::int32_t* lattice, con
       }
       case PartKind::Capsule: {
         const std::int32_t hx = p.half_x, hy = std::max(p.half_y, 64);
-        const std::int32_t inverse = (4096 << 12) / hy;
+        const std::int32_t inverse = (4096 << 8) / hy;
         each([=](std::int32_t x, std::int32_t y) {
           const std::int32_t rest = detail::clamp_int(x - detail::clamp_int(x, -hx, hx), -12000, 12000);
           const std::int32_t side = detail::clamp_int(y, -12000, 12000);
           const std::int32_t q = (rest * rest + side * side) >> 12;
-          return (std::min(static_cast<std::int32_t>((static_cast<std::int64_t>(q) * inverse) >> 12), 65536) - hy) / 2;
+          return ((((q >> 3) * inverse) >> 5) - hy) / 2;
         });
         break;
       }
       case PartKind::Polygon: {
-        const std::array<Direction, 7> normal = p.normal;
-        const int sides = p.sides;
-        const auto offset = p.offset;
-        each([&](std::int32_t x, std::int32_t y) {
-          std::int32_t most = -far;
-          for (int s = 0; s < sides; ++s) {
-            const auto at = static_cast<std::size_t>(s);
-            most = std::max(most, ((normal[at].cos * x + normal[at].sin * y) >> 12) - offset[at]);
+        // Side by side over the row, so that the inner loops are plain ones.
+        for (int i = 0; i < n; ++i) scratch[i] = -far;
+        for (int side = 0; side < p.sides; ++side) {
+          const Direction local = p.normal[static_cast<std::size_t>(side)];
+          const std::int32_t nx = (local.cos * d.cos - local.sin * d.sin) >> 12;
+          const std::int32_t ny = (local.cos * d.sin + local.sin * d.cos) >> 12;
+          const std::int32_t offset = p.offset[static_cast<std::size_t>(side)];
+          for (int i = 0; i < n; ++i) {
+            scratch[i] = std::max(scratch[i], ((nx * (u[i] - px) + ny * (v[i] - py)) >> 12) - offset);
           }
-          return most;
-        });
+        }
+        if (cut) {
+          for (int i = 0; i < n; ++i) distance[i] = std::max(distance[i], -pixels(scratch[i]));
+        } else {
+          for (int i = 0; i < n; ++i) distance[i] = std::min(distance[i], pixels(scratch[i]));
+        }
         break;
       }
     }
