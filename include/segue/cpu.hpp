@@ -4,6 +4,7 @@
 
 // Everything a program on the CPU needs: front doors and the kernels of `Cpu`.
 #include "segue/ops/cpu/activation.hpp"
+#include "segue/ops/cpu/attention.hpp"
 #include "segue/ops/cpu/elementwise.hpp"
 #include "segue/ops/cpu/embedding.hpp"
 #include "segue/ops/cpu/gemm.hpp"

@@ -35,15 +35,14 @@ auto attention(C& ctx, const Q& q, const K& k, const V& v, int heads,
   const auto& vt = value_of(v);
   if (heads <= 0 || qt.extent(2) % heads != 0)
     throw_input("attention", "heads", std::to_string(heads), "a divisor of " + std::to_string(qt.extent(2)));
-  const std::int64_t batch = qt.extent(0), tq = qt.extent(1), tk = kt.extent(1), d = qt.extent(2) / heads;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  const ops::AttentionShape shape{qt.extent(0), qt.extent(1), kt.extent(1), heads, qt.extent(2) / heads};
+  const float scale = 1.0f / std::sqrt(static_cast<float>(qt.extent(2) / heads));
   const bool records = ctx.records(q, k, v);
   auto& exec = ctx.exec();
   auto out = ctx.template empty<T, 3>(qt.shape());
-  auto lse = ctx.template empty<A, 3>({batch, heads, tq});
+  auto lse = ctx.template empty<A, 3>({qt.extent(0), heads, qt.extent(1)});
   {
-    const auto scratch = detail::scratch(
-        exec, static_cast<std::size_t>(ops::attention_forward_workspace_bytes<T>(exec, batch, heads, tq, tk, d)));
+    const auto scratch = detail::scratch(exec, ops::attention_forward_workspace_bytes<T>(exec, shape));
     ops::attention_forward(exec, detail::split_heads(qt.cview(), heads), detail::split_heads(kt.cview(), heads),
                            detail::split_heads(vt.cview(), heads), key_mask.cview(), scale,
                            detail::split_heads(out.view(), heads), lse.view(), scratch.view());
@@ -52,16 +51,15 @@ auto attention(C& ctx, const Q& q, const K& k, const V& v, int heads,
     return out;
   } else {
     if (!records) return detail::constant<Q, K, V>(std::move(out));
-    return ctx.record(out, [sq = save(q), sk = save(k), sv = save(v), out, lse, key_mask, scale, heads, batch, tq, tk,
-                            d, q_shape = qt.shape(), k_shape = kt.shape(), gq = ctx.target(q), gk = ctx.target(k),
+    return ctx.record(out, [sq = save(q), sk = save(k), sv = save(v), out, lse, key_mask, scale, heads, shape,
+                            q_shape = qt.shape(), k_shape = kt.shape(), gq = ctx.target(q), gk = ctx.target(k),
                             gv = ctx.target(v)](auto& ex, const Tensor<T, 3, Space>& dout) {
       const auto q_again = sq.get(ex), k_again = sk.get(ex), v_again = sv.get(ex);
       // The kernel writes all three at once; contributions are handed over afterwards.
       const auto dq = gq ? ex.template empty<T, 3>(q_shape) : Tensor<T, 3, Space>();
       const auto dk = gk ? ex.template empty<T, 3>(k_shape) : Tensor<T, 3, Space>();
       const auto dv = gv ? ex.template empty<T, 3>(k_shape) : Tensor<T, 3, Space>();
-      const auto scratch = detail::scratch(
-          ex, static_cast<std::size_t>(ops::attention_backward_workspace_bytes<T>(ex, batch, heads, tq, tk, d)));
+      const auto scratch = detail::scratch(ex, ops::attention_backward_workspace_bytes<T>(ex, shape));
       ops::attention_backward(ex, detail::split_heads(dout.cview(), heads), detail::split_heads(q_again.cview(), heads),
                               detail::split_heads(k_again.cview(), heads), detail::split_heads(v_again.cview(), heads),
                               key_mask.cview(), scale, detail::split_heads(out.cview(), heads), lse.cview(),

@@ -1,0 +1,67 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "options.hpp"
+#include "segue/cpu.hpp"
+#include "segue/adapters/maps.hpp"
+#include "segue/io/image.hpp"
+#include "segue/models/wan.hpp"
+#include "segue/models/wan_folder.hpp"
+#include "segue/tasks/pair.hpp"
+#include "segue/train/clip_spec.hpp"
+#include "segue/train/dataset.hpp"
+
+namespace fewshot {
+
+using Policy = segue::Policy<segue::Fp32, segue::Cpu>;
+/// The closed set of patches this program is compiled for; a new one costs a line here.
+using Patches = segue::ops::PatchSet<segue::ops::Patch<1, 1, 1>, segue::ops::Patch<1, 2, 2>, segue::ops::Patch<1, 4, 4>,
+                                     segue::ops::Patch<1, 8, 8>, segue::ops::Patch<1, 16, 16>>;
+using Model = segue::models::Wan<Policy, segue::adapters::LoraOnAll, Patches>;
+
+/// A frozen backbone in pixel space, and how pictures get into it and out of it.
+class Engine {
+ public:
+  /// Opens a Wan folder, checks that this program can feed it, and reads its weights.
+  /// @throws segue::InputError in one sentence for a folder that is none, a patch, head size or channels that do not fit.
+  Engine(const std::string& folder, const Options& options);
+
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  segue::Context<Policy>& context() { return ctx_; }
+  segue::Exec<segue::Cpu>& exec() { return exec_; }
+  Model& model() { return model_; }
+  const segue::train::ClipSpec& spec() const { return spec_; }
+  bool has_pictures() const { return spec_.is_conditioned(); }
+
+  /// Puts the fresh adapter that the options describe on the model.
+  void add_adapter(const Options& options);
+
+  /// Pairs as clips, ready for the trainer.
+  segue::train::InMemoryDataset<Policy> dataset(std::span<const segue::tasks::Pair> pairs, const Options& options);
+
+  /// The last frame that the model draws after each input. The noise of item i depends on seed, attempt and i alone.
+  /// `watch(done)` is told how many items are answered.
+  std::vector<segue::io::Image> answer(std::span<const segue::tasks::Pair> items, const Options& options, int attempt,
+                                       const std::function<void(std::size_t)>& watch = {});
+
+ private:
+  Engine(const segue::models::WanFolder& folder, const Options& options);
+
+  segue::Exec<segue::Cpu> exec_;
+  segue::Context<Policy> ctx_;
+  segue::train::ClipSpec spec_;
+  Model model_;
+};
+
+/// The weights that ship, if any.
+std::string default_model();
+
+}  // namespace fewshot

@@ -1,0 +1,91 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#include "options.hpp"
+
+#include "common/command_line.hpp"
+
+namespace fewshot {
+namespace {
+
+using example::parse_number;
+
+example::CommandLine<Options> command_line() {
+  example::CommandLine<Options> c;
+  c.text("--pairs", "DIR", "image pairs: DIR/{train,test}/{input,target}/NAME.png, optionally DIR/keypoints.json",
+         &Options::pairs);
+  c.text("--arc", "PATH", "an ARC task (a .json file), or a folder of them that follow one rule", &Options::arc);
+  c.text("--life", "RULE", "a Life-like automaton, e.g. B3/S23, on 8x8 wrapping grids", &Options::life);
+  c.text("--latents", "DIR", "clips and text embeddings that are encoded already, one .safetensors an item",
+         &Options::latents);
+  c.text("--apply", "DIR", "answer the pictures of DIR with --adapter; no training", &Options::apply);
+  c.text("--model", "DIR", "the frozen backbone: a Wan folder as diffusers writes it (default: the one that ships)",
+         &Options::model);
+  c.text("--adapter", "FILE", "the adapter for --apply: a .safetensors file or a PEFT folder", &Options::adapter);
+  c.text("--out", "DIR", "where results go (default: out/<task>)", &Options::out);
+  c.text("--score", "NAME", "pck, iou, exact, cell_accuracy or mae (default: what fits the task)", &Options::score);
+  c.custom("--shots", "N", "training pairs (default 10; for a single ARC task all of them)",
+           [](Options& o, const std::string& name, const std::string& value) {
+             o.shots = parse_number<int>(name, value, 1, 1000000);
+             o.shots_given = true;
+           });
+  c.number("--test", "N", "use only the first N test items", &Options::test_items, 1, 1000000);
+  c.number("--attempts", "N", "answers a test grid, with different noise; one must be right (default 1)",
+           &Options::attempts, 1, 100);
+  c.number("--steps", "N", "training steps (default 160)", &Options::steps, 1, 10000000);
+  c.number("--stop-at", "N", "stop after step N of --steps, ready to --resume", &Options::stop_at, 1, 10000000);
+  c.number("--batch", "N", "clips a step (default 8)", &Options::batch, 1, 4096);
+  c.number("--rank", "N", "rank of the LoRA updates (default 16)", &Options::rank, 1, 4096);
+  c.number("--alpha", "X", "LoRA alpha (default: twice the rank)", &Options::alpha, 1e-6, 1e6);
+  c.number("--lr", "X", "peak learning rate (default 2e-3)", &Options::lr, 1e-9, 1e3);
+  c.number("--dropout", "X", "dropout before A (default 0)", &Options::dropout, 0.0, 0.99);
+  c.custom("--targets", "A,B", "modules to adapt, by the end of their name (default: every linear of the blocks)",
+           [](Options& o, const std::string&, const std::string& value) { o.targets = example::split_list(value); });
+  c.custom("--transition", "KIND", "discrete, convex, quadratic, square_root or tiles (default discrete)",
+           [](Options& o, const std::string&, const std::string& value) {
+             o.transition = segue::tasks::transition_from_name(value);
+           });
+  c.number("--seed", "N", "initialisation and noise (default 0)", &Options::seed, 0, ~std::uint64_t{0} >> 1);
+  c.number("--sample-steps", "N", "Euler steps an answer (default 12)", &Options::sample_steps, 1, 10000);
+  c.number("--shift", "X", "timestep shift of training and sampling (default 3)", &Options::shift, 0.01, 100.0);
+  c.number("--guidance", "X", "classifier-free guidance (default 1: none)", &Options::guidance, 0.0, 100.0);
+  c.number("--threads", "N", "threads (default: all); results do not depend on it", &Options::threads, 1, 4096);
+  c.number("--checkpoint-every", "N", "steps between checkpoints (default 50)", &Options::checkpoint_every, 1, 10000000);
+  c.flag("--resume", "go on from the checkpoint in --out", &Options::resume);
+  c.flag("--help", "this text", &Options::help);
+  return c;
+}
+
+void check_combination(const Options& o) {
+  std::vector<std::string> sources;
+  for (const auto& [name, value] : {std::pair{"--pairs", &o.pairs}, std::pair{"--arc", &o.arc},
+                                    std::pair{"--life", &o.life}, std::pair{"--latents", &o.latents},
+                                    std::pair{"--apply", &o.apply}}) {
+    if (!value->empty()) sources.emplace_back(name);
+  }
+  if (sources.size() > 1) segue::throw_input(sources[0], "cannot be used together with " + sources[1]);
+  if (!o.apply.empty() && o.adapter.empty()) segue::throw_input("--apply", "needs --adapter FILE");
+  if (o.apply.empty() && !o.adapter.empty()) segue::throw_input("--adapter", "is read by --apply DIR only");
+  if (o.stop_at > o.steps) {
+    segue::throw_input("--stop-at", "its value", std::to_string(o.stop_at),
+                       "at most --steps, " + std::to_string(o.steps));
+  }
+}
+
+}  // namespace
+
+Options parse_options(int argc, char** argv) {
+  Options options = command_line().parse(argc, argv);
+  if (!options.help) check_combination(options);
+  return options;
+}
+
+std::string help_text() {
+  return "fewshot: teach a frozen video diffusion model a visual task from a few image pairs\n\n"
+         "Each pair becomes a short clip that begins with the input and ends with the answer; LoRA weights learn it.\n"
+         "Without a source a generated task is used: a textured object on clutter, to its mask.\n\n" +
+         command_line().help() +
+         "\nWrites adapter.safetensors, peft/, metrics.json, contact_sheet.png and report.html.\n"
+         "Ctrl-C finishes the step, saves and exits with 130; --resume goes on. Bad input exits with 2.\n";
+}
+
+}  // namespace fewshot

@@ -1,0 +1,57 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "segue/tasks/transition.hpp"
+
+namespace fewshot {
+
+/// What the command line says; defaults are those of `--help`.
+struct Options {
+  // Where the task comes from: at most one of these; none is the generated task.
+  std::string pairs;
+  std::string arc;
+  std::string latents;
+  std::string life;
+  std::string apply;
+
+  std::string model;
+  std::string adapter;
+  std::string out;
+  std::string score;
+
+  int shots = 10;
+  bool shots_given = false;
+  int test_items = 0;  ///< 0: all
+  int attempts = 1;
+
+  int steps = 160;
+  int stop_at = 0;  ///< 0: never
+  int batch = 8;
+  int rank = 16;
+  double alpha = 0;  ///< 0: twice the rank
+  double lr = 2e-3;
+  double dropout = 0;
+  std::vector<std::string> targets;
+  std::uint64_t seed = 0;
+  segue::tasks::Transition transition = segue::tasks::Transition::Discrete;
+
+  int sample_steps = 12;
+  double shift = 3.0;
+  double guidance = 1.0;
+  int threads = 0;
+  int checkpoint_every = 50;
+  bool resume = false;
+  bool help = false;
+};
+
+/// @throws segue::InputError for an unknown option (with the nearest known one), a missing or malformed value.
+Options parse_options(int argc, char** argv);
+
+std::string help_text();
+
+}  // namespace fewshot

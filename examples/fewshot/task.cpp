@@ -1,0 +1,175 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#include "task.hpp"
+
+#include "segue/tasks/arc_decode.hpp"
+#include "segue/tasks/automata.hpp"
+#include "segue/tasks/baselines.hpp"
+#include "segue/tasks/generate/textured_object.hpp"
+#include "segue/tasks/pair_folder.hpp"
+
+namespace fewshot {
+
+namespace tasks = segue::tasks;
+using segue::io::Image;
+
+namespace {
+
+/// Test items of the generated tasks.
+constexpr int kGeneratedTestItems = 50;
+/// Generated items are the same in every run: --seed changes initialisation and noise only.
+constexpr std::uint64_t kTaskSeed = 1;
+
+std::string last_part(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  path = path.substr(path.rfind('/') + 1);
+  return path.ends_with(".json") ? path.substr(0, path.size() - 5) : path;
+}
+
+}  // namespace
+
+Task::Task(const Options& options, int width, int height) {
+  if (!options.pairs.empty()) {
+    read_pairs(options, width, height);
+  } else if (!options.arc.empty() || !options.life.empty()) {
+    if (width != height) {
+      segue::throw_input("--arc", "the model's canvas", std::to_string(width) + "x" + std::to_string(height),
+                         "a square one");
+    }
+    if (options.life.empty()) {
+      name_ = last_part(options.arc);
+      read_grids(tasks::Arc(options.arc, width), options);
+    } else {
+      tasks::LifeTaskSpec spec;
+      spec.rule = options.life;
+      read_grids(tasks::Arc(tasks::make_life_task(spec, options.shots, kGeneratedTestItems, kTaskSeed), width), options);
+      name_ = "life_" + options.life;
+      std::erase(name_, '/');
+    }
+  } else {
+    name_ = "generated";
+    tasks::PictureTask made =
+        tasks::make_textured_object_task(kTaskSeed, options.shots, kGeneratedTestItems, {height, width});
+    train_ = std::move(made.train);
+    test_ = std::move(made.test);
+    two_valued_ = true;
+    score_ = tasks::Score::Iou;
+  }
+  if (!options.score.empty()) score_ = tasks::score_from_name(options.score);
+  if (score_ == tasks::Score::Pck && !keypoints_) {
+    segue::throw_input("--score", "pck needs a keypoints.json in the folder of pairs");
+  }
+  if (score_ == tasks::Score::CellAccuracy && !geometry_) segue::throw_input("--score", "cell_accuracy needs grids");
+  if (options.test_items > 0 && static_cast<std::size_t>(options.test_items) < test_.size()) {
+    const auto n = static_cast<std::size_t>(options.test_items);
+    test_.resize(n);
+    if (geometry_) {
+      inputs_.resize(n);
+      truths_.resize(n);
+    }
+    if (keypoints_) test_poses_.resize(n);
+  }
+  if (test_.empty()) segue::throw_input(name_, "no test item is left");
+}
+
+void Task::read_pairs(const Options& options, int width, int height) {
+  const tasks::PairFolder folder(options.pairs, width, height);
+  name_ = last_part(options.pairs);
+  const auto train = folder.train(options.shots);
+  train_.assign(train.begin(), train.end());
+  test_.assign(folder.test().begin(), folder.test().end());
+  two_valued_ = folder.two_valued();
+  score_ = folder.score();
+  if (folder.keypoints()) {
+    keypoints_ = folder.keypoints();
+    const auto poses = folder.train_poses(options.shots);
+    train_poses_.assign(poses.begin(), poses.end());
+    test_poses_.assign(folder.test_poses().begin(), folder.test_poses().end());
+  }
+}
+
+void Task::read_grids(const tasks::Arc& arc, const Options& options) {
+  // One ARC task is learned from all its demonstrations unless the user says otherwise.
+  const bool single = segue::is_file(options.arc);
+  const int shots = single && !options.shots_given ? arc.available() : options.shots;
+  geometry_ = arc.geometry();
+  for (const tasks::GridPair& pair : arc.train(shots)) train_.push_back(arc.render(pair));
+  for (const tasks::GridPair& pair : arc.test(shots)) {
+    test_.push_back(arc.render(pair));
+    inputs_.push_back(pair.input);
+    truths_.push_back(pair.output);
+  }
+  score_ = tasks::Score::Exact;
+  notes_.emplace_back("cell_pixels", arc.geometry().cell);
+  notes_.emplace_back("skipped_pairs", arc.skipped());
+}
+
+Evaluation Task::evaluate(std::span<const std::vector<Image>> answers) const {
+  if (geometry_ && (score_ == tasks::Score::Exact || score_ == tasks::Score::CellAccuracy)) {
+    return evaluate_grids(answers);
+  }
+  if (score_ == tasks::Score::Pck) return evaluate_poses(answers[0]);
+  Evaluation out{tasks::score_pictures(score_, answers[0], test_), {}};
+  if (score_ != tasks::Score::Mae) out.details.emplace_back("mae", tasks::score_pictures(tasks::Score::Mae, answers[0], test_));
+  return out;
+}
+
+Evaluation Task::evaluate_grids(std::span<const std::vector<Image>> answers) const {
+  const auto scored = [&](tasks::ColourShift shift) {
+    std::vector<std::vector<tasks::Grid>> read(truths_.size());
+    for (std::size_t i = 0; i < truths_.size(); ++i) {
+      for (const std::vector<Image>& attempt : answers) {
+        read[i].push_back(tasks::decode_grid(attempt[i], truths_[i].height, truths_[i].width, *geometry_, shift));
+      }
+    }
+    return tasks::score_grids(read, truths_);
+  };
+  const tasks::GridScore with = scored(tasks::ColourShift::On), without = scored(tasks::ColourShift::Off);
+  Evaluation out;
+  out.value = score_ == tasks::Score::Exact ? with.exact() : with.cell_accuracy;
+  out.details = {{"exact", with.exact()},
+                 {"exact_without_colour_shift", without.exact()},
+                 {"cell_accuracy", with.cell_accuracy},
+                 {"cell_accuracy_without_colour_shift", without.cell_accuracy},
+                 {"all_solved", with.all_solved() ? 1.0 : 0.0}};
+  return out;
+}
+
+Evaluation Task::evaluate_poses(std::span<const Image> answers) const {
+  tasks::PckCount count;
+  for (std::size_t i = 0; i < test_.size(); ++i) {
+    count += tasks::count_pck(tasks::decode_pose(answers[i], keypoints_->colours), test_poses_[i], answers[i].width,
+                              answers[i].height);
+  }
+  return {count.value(),
+          {{"labelled_points", static_cast<double>(count.labelled)},
+           {"spurious_points", static_cast<double>(count.spurious)}}};
+}
+
+Figures Task::baselines() const {
+  Figures out;
+  std::vector<Image> copies;
+  for (const tasks::Pair& pair : test_) copies.push_back(pair.input);
+  if (score_ == tasks::Score::Pck) {
+    out.emplace_back("copy_input", evaluate_poses(copies).value);
+    const tasks::Pose mean = tasks::mean_pose(train_poses_);
+    tasks::PckCount count;
+    for (std::size_t i = 0; i < test_.size(); ++i) {
+      count += tasks::count_pck(mean, test_poses_[i], test_[i].input.width, test_[i].input.height);
+    }
+    out.emplace_back("mean_pose", count.value());
+  } else if (geometry_ && (score_ == tasks::Score::Exact || score_ == tasks::Score::CellAccuracy)) {
+    // The input grid itself, not its picture: sizes may differ.
+    std::vector<std::vector<tasks::Grid>> copied;
+    for (const tasks::Grid& grid : inputs_) copied.push_back({grid});
+    const tasks::GridScore scored = tasks::score_grids(copied, truths_);
+    out.emplace_back("copy_input", score_ == tasks::Score::Exact ? scored.exact() : scored.cell_accuracy);
+  } else {
+    for (const tasks::BaselineScore& b : tasks::score_baselines(score_, two_valued_, train_, test_)) {
+      out.emplace_back(std::string(b.name), b.value);
+    }
+  }
+  return out;
+}
+
+}  // namespace fewshot

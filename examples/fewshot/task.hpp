@@ -1,0 +1,67 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "options.hpp"
+#include "segue/tasks/arc.hpp"
+#include "segue/tasks/keypoints.hpp"
+#include "segue/tasks/metrics.hpp"
+#include "segue/tasks/pair.hpp"
+
+namespace fewshot {
+
+/// Named numbers in the order in which they are reported.
+using Figures = std::vector<std::pair<std::string, double>>;
+
+/// How a set of answers did: the score and what else is worth knowing.
+struct Evaluation {
+  double value = 0;
+  Figures details;
+};
+
+/// Pairs to learn from, items to answer, and how answers are judged, whatever they were read from.
+class Task {
+ public:
+  /// Reads or generates what the options name, at the model's size.
+  /// @throws segue::InputError for anything wrong with the data or a score that does not fit it.
+  Task(const Options& options, int width, int height);
+
+  const std::string& name() const { return name_; }
+  segue::tasks::Score score() const { return score_; }
+  std::span<const segue::tasks::Pair> train() const { return train_; }
+  std::span<const segue::tasks::Pair> test() const { return test_; }
+  /// What the user should know about the data, e.g. how many grids did not fit.
+  const Figures& notes() const { return notes_; }
+
+  /// answers[a][i] is attempt a at test item i.
+  Evaluation evaluate(std::span<const std::vector<segue::io::Image>> answers) const;
+
+  /// What simple rules without a network score on the same items, made from the same training pairs.
+  Figures baselines() const;
+
+ private:
+  void read_pairs(const Options& options, int width, int height);
+  void read_grids(const segue::tasks::Arc& arc, const Options& options);
+  Evaluation evaluate_grids(std::span<const std::vector<segue::io::Image>> answers) const;
+  Evaluation evaluate_poses(std::span<const segue::io::Image> answers) const;
+
+  std::string name_;
+  segue::tasks::Score score_ = segue::tasks::Score::Mae;
+  std::vector<segue::tasks::Pair> train_, test_;
+  bool two_valued_ = false;
+  Figures notes_;
+
+  std::optional<segue::tasks::ArcGeometry> geometry_;
+  std::vector<segue::tasks::Grid> inputs_, truths_;
+
+  std::optional<segue::tasks::Keypoints> keypoints_;
+  std::vector<segue::tasks::Pose> train_poses_, test_poses_;
+};
+
+}  // namespace fewshot
