@@ -1,0 +1,106 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "segue/nn/visit.hpp"
+#include "segue/policy/policy.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+namespace train {
+
+/// A leaf that trains, whatever its rank and element type: its master elements and its gradient, as flat views.
+template <PolicyLike P>
+class TrainedParameter {
+ public:
+  using Master = typename P::master;
+  using Grad = typename P::grad;
+  using Space = typename P::Space;
+  using Device = typename P::Device;
+
+  TrainedParameter(std::string name, std::vector<std::int64_t> shape)
+      : name_(std::move(name)), shape_(std::move(shape)) {}
+  virtual ~TrainedParameter() = default;
+
+  /// The name in the model; of an adapter's leaf, "ADAPTER:NAME", so that several adapters do not meet.
+  const std::string& name() const { return name_; }
+  const std::vector<std::int64_t>& shape() const { return shape_; }
+
+  /// What the optimizer updates.
+  virtual View<Master, 1, Space> master() const = 0;
+  /// The gradient; absent if no backward reached the leaf since the last `drop_grad`.
+  virtual View<const Grad, 1, Space> grad() const = 0;
+  virtual void drop_grad() = 0;
+  /// Makes or refreshes the master copy from the value.
+  virtual void refresh_master(Exec<Device>& exec) = 0;
+  /// Rounds the master copy into the value; nothing where they are the same tensor.
+  virtual void write_back(Exec<Device>& exec) = 0;
+
+ private:
+  std::string name_;
+  std::vector<std::int64_t> shape_;
+};
+
+namespace detail {
+
+template <PolicyLike P, class Leaf>
+class TrainedLeaf final : public TrainedParameter<P> {
+ public:
+  using Base = TrainedParameter<P>;
+  using typename Base::Device, typename Base::Grad, typename Base::Master, typename Base::Space;
+  static_assert(std::is_same_v<typename Leaf::master_type, Master> && std::is_same_v<typename Leaf::grad_type, Grad>,
+                "train: a parameter's master and grad types must be those of the policy that trains it");
+
+  TrainedLeaf(std::string name, Leaf& leaf)
+      : Base(std::move(name), {leaf.shape().begin(), leaf.shape().end()}), leaf_(&leaf) {}
+
+  View<Master, 1, Space> master() const override {
+    const auto tensor = leaf_->master();
+    return {tensor.data_handle(), {tensor.size()}};
+  }
+  View<const Grad, 1, Space> grad() const override {
+    if (!leaf_->slot().filled()) return {};
+    const auto& tensor = leaf_->slot().grad();
+    return {tensor.data_handle(), {tensor.size()}};
+  }
+  void drop_grad() override { leaf_->slot().reset(); }
+  void refresh_master(Exec<Device>& exec) override { leaf_->refresh_master(exec); }
+  void write_back(Exec<Device>& exec) override {
+    if constexpr (Leaf::has_master) ops::copy(exec, leaf_->master().cview(), leaf_->value().view());
+  }
+
+ private:
+  Leaf* leaf_;
+};
+
+}  // namespace detail
+
+/// Everything in a model that trains now, in the order of its `visit`, with masters made.
+/// The model must stay where it is, and keep its leaves, while the result is used.
+/// @throws InputError if nothing trains.
+template <PolicyLike P, class Model>
+std::vector<std::unique_ptr<TrainedParameter<P>>> trained_parameters(Exec<typename P::Device>& exec, Model& model) {
+  std::vector<std::unique_ptr<TrainedParameter<P>>> out;
+  nn::for_each_leaf(model, [&](const auto& leaf) {
+    using Tensor = std::remove_reference_t<decltype(leaf.tensor)>;
+    if constexpr (nn::is_parameter<Tensor>) {
+      if (!leaf.tensor.trains()) return;
+      std::string name(leaf.adapter);
+      if (!name.empty()) name += ':';
+      name += leaf.name;
+      out.push_back(std::make_unique<detail::TrainedLeaf<P, Tensor>>(std::move(name), leaf.tensor));
+      out.back()->refresh_master(exec);
+    }
+  });
+  if (out.empty())
+    throw_input("train", "nothing in the model trains: add an adapter, or build the model with a map that trains");
+  return out;
+}
+
+}  // namespace train
+SEGUE_NAMESPACE_END

@@ -1,0 +1,75 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "segue/core/exec.hpp"
+
+SEGUE_NAMESPACE_BEGIN
+namespace train {
+
+/// What a computation will need, in bytes of the pool.
+struct Plan {
+  std::size_t peak_bytes = 0;      ///< highest, what was held before included
+  std::size_t held_before = 0;     ///< by tensors that are there already
+  std::size_t held_after = 0;      ///< by what the computation leaves behind
+};
+
+/// Runs `f()` without memory and without arithmetic: the pool counts what f would take, front doors only check. Tensors
+/// that f makes must not outlive it, and f must not look at elements. Build the trainer inside f and call its `step()`
+/// (twice, if something is allocated on first use).
+/// Random state and pool statistics of the caller are as before.
+template <class Device, class F>
+Plan plan(Exec<Device>& exec, F&& f) {
+  struct Planning {
+    Exec<Device>& exec;
+    RandomState random;
+    bool before;
+    ~Planning() {
+      exec.set_planning(before);
+      exec.random() = random;
+      exec.pool().reset_peak();
+    }
+  } scope{exec, exec.random(), exec.planning()};
+  Plan result;
+  exec.pool().reset_peak();
+  result.held_before = exec.pool().statistics().current_bytes;
+  exec.set_planning(true);
+  std::forward<F>(f)();
+  const PoolStatistics after = exec.pool().statistics();
+  result.peak_bytes = after.peak_bytes;
+  result.held_after = after.current_bytes;
+  return result;
+}
+
+/// "1.25 GiB", for a sentence.
+inline std::string bytes_text(std::size_t bytes) {
+  static constexpr const char* units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(units)) {
+    value /= 1024;
+    ++unit;
+  }
+  const auto hundredths = static_cast<std::size_t>(value * 100 + 0.5);
+  std::string text = std::to_string(hundredths / 100);
+  if (unit > 0) {
+    const std::size_t rest = hundredths % 100;
+    text.append(rest < 10 ? ".0" : ".").append(std::to_string(rest));
+  }
+  return text.append(" ").append(units[unit]);
+}
+
+/// @throws InputError with both numbers if a plan does not fit into `budget` bytes.
+inline void require_fits(const Plan& plan, std::size_t budget, std::string_view where) {
+  if (plan.peak_bytes > budget)
+    throw_input(where, "the memory that a step needs", bytes_text(plan.peak_bytes),
+                "at most " + bytes_text(budget) + ": a smaller batch, or recomputing whole blocks, needs less");
+}
+
+}  // namespace train
+SEGUE_NAMESPACE_END
