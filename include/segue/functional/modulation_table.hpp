@@ -24,11 +24,11 @@ auto add_table(C& ctx, const W& table, const X& x) {
     throw_input("add_table", "shape of x", shape_string(xt.shape()),
                 shape_string(Shape<3>{s, n, c}) + " or " + shape_string(Shape<3>{s, 1, c}));
   auto y = ctx.template empty<T, 3>({s, n, c});
-  // Broadcasting is a stride of zero.
-  const Shape<3> t_strides{0, tt.stride(1), 1};
-  const Shape<3> x_strides{xt.stride(0), xt.extent(1) == n ? xt.stride(1) : 0, 1};
-  ops::add(ctx.exec(), View<const T, 3, Space>(tt.data_handle(), y.shape(), t_strides),
-           View<const T, 3, Space>(xt.data_handle(), y.shape(), x_strides), y.view());
+  // A row that is broadcast has a stride of zero.
+  const std::int64_t x_stride = xt.extent(1) == n ? xt.stride(1) : 0;
+  for (std::int64_t i = 0; i < s; ++i)
+    ops::add(ctx.exec(), tt.cview()[0], View<const T, 2, Space>(xt.data_handle() + i * xt.stride(0), {n, c}, {x_stride, 1}),
+             y.view()[i]);
   if constexpr (!any_var<W, X>) {
     return y;
   } else {
