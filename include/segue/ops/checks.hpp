@@ -29,7 +29,7 @@ void check_scratch(std::string_view op, const View<std::byte, 1, Space>& scratch
 template <class TableView, class GroupView>
 void check_row_groups(std::string_view op, std::string_view argument, const TableView& table, const GroupView& group,
                       std::int64_t rows_per_group, std::int64_t rows, std::int64_t columns) {
-  check_shape(op, argument, table, {-1, columns});
+  check_shape(op, argument, table, {table.extent(0), columns});
   if (group.data_handle()) {
     check_shape(op, "group", group, {rows});
     return;

@@ -74,7 +74,7 @@ bool check_rope(std::string_view op, const View<const float, 2, Space>& cos, con
   if (heads <= 0 || columns % (2 * heads) != 0)
     throw_input(op, "heads", std::to_string(heads),
                 "a divisor of half the row length " + std::to_string(columns));
-  check_shape(op, "cos", cos, {-1, columns / heads / 2});
+  check_shape(op, "cos", cos, {cos.extent(0), columns / heads / 2});
   check_shape(op, "sin", sin, {cos.extent(0), columns / heads / 2});
   if (cos.extent(0) == 0 ? rows != 0 : rows % cos.extent(0) != 0)
     throw_input(op, "rows of x", std::to_string(rows), "a multiple of the table's " + std::to_string(cos.extent(0)));

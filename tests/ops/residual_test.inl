@@ -1,0 +1,185 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Included by one source a device, which defines `Device` and includes its kernels.
+#include "segue/ops/residual.hpp"
+#include "segue/testing/check_gradients.hpp"
+#include "support/catch.hpp"
+#include "support/errors.hpp"
+#include "support/operands.hpp"
+
+namespace {
+
+using namespace segue;
+using ops::GradMode;
+using support::Values;
+using Space = Device::Space;
+
+enum class Gates { none, blocks, listed };
+
+struct Case {
+  std::int64_t rows = 11, columns = 37;
+  Gates gates = Gates::listed;
+  std::int64_t padding = 0;
+
+  std::int64_t table_rows() const { return gates == Gates::blocks ? ceil_div(rows, std::int64_t{4}) : 3; }
+  // Row 1 of the listed table belongs to nobody.
+  std::int64_t group_of(std::int64_t r) const { return gates == Gates::blocks ? r / 4 : r % 3 == 0 ? 2 : 0; }
+};
+
+template <class T>
+struct Run {
+  using W = Accum<T>;
+  Case c;
+  Exec<Device>& exec;
+  Values xs, hs, dys, gates;
+  Tensor<T, 2, Space> x, h, dy, y, dh;
+  Tensor<W, 2, Space> gate, dgate;
+  Tensor<std::int32_t, 1, Space> group;
+  Tensor<std::byte, 1, Space> scratch;
+
+  template <class Rounding>
+  Run(Exec<Device>& e, const Case& which, Rounding) : c(which), exec(e) {
+    const Shape<2> shape{c.rows, c.columns}, table{c.table_rows(), c.columns};
+    xs = support::random_values<Rounding>(c.rows * c.columns, 1);
+    hs = support::random_values<Rounding>(c.rows * c.columns, 2);
+    dys = support::random_values<Rounding>(c.rows * c.columns, 3);
+    gates = support::random_values<float>(c.table_rows() * c.columns, 4);
+    x = support::operand<T>(exec, shape, xs, c.padding);
+    h = support::operand<T>(exec, shape, hs, 2 * c.padding);
+    dy = support::operand<T>(exec, shape, dys, c.padding);
+    y = support::poisoned<T>(exec, shape, c.padding);
+    dh = support::poisoned<T>(exec, shape, c.padding);
+    if (c.gates != Gates::none) {
+      gate = support::operand<W>(exec, table, gates, 5 * c.columns);
+      dgate = support::poisoned<W>(exec, table, c.columns);
+      group = exec.template empty<std::int32_t, 1>({c.rows});
+      for (std::int64_t r = 0; r < c.rows; ++r) group(r) = static_cast<std::int32_t>(c.group_of(r));
+    }
+    scratch = support::scratch_of(exec, static_cast<std::size_t>(ops::gated_residual_backward_workspace_bytes<T>(
+                                            exec, c.rows, c.columns, c.table_rows())));
+  }
+
+  ops::Gate<W, Space> gates_of() const {
+    ops::Gate<W, Space> g{gate, {}, 4};
+    if (c.gates == Gates::listed) g.group = group;
+    return g;
+  }
+  void forward() const { ops::gated_residual_forward(exec, x, h, gates_of(), y.view()); }
+  void backward(View<T, 2, Space> out, GradMode mode) const {
+    ops::gated_residual_backward(exec, dy, h, gates_of(), out, mode, dgate, mode, scratch.view());
+  }
+  std::vector<Values> results() const {
+    std::vector<Values> out{support::values_of(y), support::values_of(dh)};
+    if (dgate) out.push_back(support::values_of(dgate));
+    return out;
+  }
+  std::vector<Values> all() const {
+    forward();
+    backward(dh.view(), GradMode::overwrite);
+    return results();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("gated residuals follow their formula and their gradients central differences") {
+  Exec<Device> exec({.threads = 2});
+  const Case c{.columns = GENERATE(std::int64_t{1}, std::int64_t{19}),
+               .gates = GENERATE(Gates::none, Gates::blocks, Gates::listed),
+               .padding = 3};
+  const Run<double> run(exec, c, double());
+  const auto results = run.all();
+  Values expected(run.xs.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const std::int64_t r = static_cast<std::int64_t>(i) / c.columns, k = static_cast<std::int64_t>(i) % c.columns;
+    const double g = c.gates == Gates::none ? 1 : run.gates[static_cast<std::size_t>(c.group_of(r) * c.columns + k)];
+    expected[i] = run.xs[i] + g * run.hs[i];
+  }
+  CHECK(support::worst_difference(results[0], expected) < 1e-15);
+
+  const auto loss = [&] {
+    run.forward();
+    double sum = 0;
+    const Values y = support::values_of(run.y);
+    for (std::size_t i = 0; i < y.size(); ++i) sum += run.dys[i] * y[i];
+    return sum;
+  };
+  auto check = testing::check_gradients(loss, {{"h", run.h, run.dh}});
+  INFO(check.message);
+  CHECK(check.ok);
+  if (c.gates != Gates::none) {
+    check = testing::check_gradients(loss, {{"gate", run.gate, run.dgate}});
+    INFO(check.message);
+    CHECK(check.ok);
+  }
+}
+
+TEMPLATE_TEST_CASE("gated residuals of every type agree with double", "", float, bfloat16, float16) {
+  Exec<Device> exec({.threads = 2});
+  for (const Gates gates : {Gates::none, Gates::blocks, Gates::listed})
+    for (const std::int64_t columns : {1, 64, 333}) {
+      const Case c{.rows = 70, .columns = columns, .gates = gates, .padding = columns % 2};
+      const auto got = Run<TestType>(exec, c, TestType()).all();
+      const auto expected = Run<double>(exec, c, TestType()).all();
+      for (std::size_t i = 0; i < got.size(); ++i)
+        CHECK(support::worst_difference(got[i], expected[i]) < (i < 2 ? support::rounding<TestType> : 0) + 4e-6);
+    }
+}
+
+TEST_CASE("gradients of gated residuals are added where asked, and outputs may be inputs") {
+  Exec<Device> exec({.threads = 2});
+  const Case c{.gates = GENERATE(Gates::none, Gates::listed)};
+  const Run<float> run(exec, c, float());
+  const auto once = run.all();
+  run.backward(run.dh.view(), GradMode::accumulate);
+  const auto twice = run.results();
+  for (std::size_t i = 1; i < once.size(); ++i) {
+    Values doubled = once[i];
+    for (double& v : doubled) v *= 2;
+    CHECK(support::worst_difference(twice[i], doubled) < 1e-6);
+  }
+
+  run.backward(run.dy.view(), GradMode::overwrite);
+  CHECK(support::values_of(run.dy) == once[1]);
+  ops::gated_residual_forward(exec, run.x, run.h, run.gates_of(), run.h.view());
+  CHECK(support::values_of(run.h) == once[0]);
+}
+
+TEST_CASE("bits of gated residuals do not depend on threads") {
+  const Case c{.rows = 300, .columns = 517, .gates = GENERATE(Gates::none, Gates::blocks, Gates::listed)};
+  Exec<Device> one({.threads = 1});
+  const auto expected = Run<float>(one, c, float()).all();
+  for (const int threads : {2, 3, 8}) {
+    Exec<Device> exec({.threads = threads});
+    CHECK(Run<float>(exec, c, float()).all() == expected);
+  }
+}
+
+TEST_CASE("gated residuals of nothing and while planning") {
+  Exec<Device> exec;
+  const Run<float> empty(exec, {.rows = 0}, float());
+  const auto results = empty.all();
+  for (const double v : results[2]) CHECK(v == 0);
+  Run<float>(exec, {.columns = 0}, float()).all();
+  const Run<float> planned(exec, {}, float());
+  exec.set_planning(true);
+  planned.all();
+  CHECK(std::isnan(planned.y(0, 0)));
+  CHECK(std::isnan(planned.dgate(0, 0)));
+}
+
+TEST_CASE("gated residuals name what does not fit") {
+  Exec<Device> exec;
+  const auto x = exec.empty<float, 2>({6, 8});
+  const auto message = [&](View<const float, 2, Space> h, const ops::Gate<float, Space>& gate) {
+    return support::message_of<InputError>([&] { ops::gated_residual_forward(exec, x, h, gate, x.view()); });
+  };
+  CHECK(message(exec.empty<float, 2>({6, 7}), {}) == "gated_residual_forward: shape of h is (6, 7), expected (6, 8)");
+  CHECK(message(x, {exec.empty<float, 2>({1, 8}), {}, 5}) ==
+        "gated_residual_forward: shape of gate is (1, 8), expected at least 2 rows for 6 rows of x in groups of 5");
+  CHECK(support::message_of<InputError>([&] {
+          ops::gated_residual_backward(exec, x, x, ops::Gate<float, Space>{}, x.view(), GradMode::overwrite, x,
+                                       GradMode::overwrite, View<std::byte, 1, Space>{});
+        }) == "gated_residual_backward: dgate was asked for, but there is no gate");
+}
