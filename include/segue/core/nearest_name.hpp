@@ -12,6 +12,17 @@
 
 SEGUE_NAMESPACE_BEGIN
 
+/// 'text' for a sentence. Names come from files, so control characters (line breaks, terminal commands, zeros) become
+/// '?', and what is long is cut.
+inline std::string in_quotes(std::string_view text) {
+  static constexpr std::size_t longest = 160;
+  std::string out = "'";
+  for (const char c : text.substr(0, longest)) {
+    out.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c);
+  }
+  return out.append(text.size() > longest ? "…'" : "'");
+}
+
 /// Number of single-character insertions, deletions and replacements between two words (Levenshtein).
 inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -52,7 +63,7 @@ std::string_view nearest_name(std::string_view name, const Names& candidates) {
 template <class Names>
 std::string did_you_mean(std::string_view name, const Names& candidates) {
   const std::string_view nearest = nearest_name(name, candidates);
-  return nearest.empty() ? std::string() : std::string(", did you mean '").append(nearest).append("'?");
+  return nearest.empty() ? std::string() : ", did you mean " + in_quotes(nearest) + "?";
 }
 
 SEGUE_NAMESPACE_END

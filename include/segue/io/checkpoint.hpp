@@ -54,7 +54,7 @@ class Checkpoint {
   /// The same; a name that is not there is an InputError that proposes the nearest one.
   const TensorInfo& at(std::string_view name) const {
     if (const TensorInfo* info = find(name)) return *info;
-    throw_input(path_, "tensor '" + std::string(name) + "' is missing" + did_you_mean(name, names_));
+    throw_input(path_, "tensor " + in_quotes(name) + " is missing" + did_you_mean(name, names_));
   }
 
   /// The metadata of the single file, or of the first shard in byte order.
@@ -106,11 +106,11 @@ class Checkpoint {
     entries.reserve(map.size());
     for (std::size_t i = 0; i < map.size(); ++i) {
       const std::string& tensor = map.keys()[i];
-      std::string shard = map.items()[i].as<std::string>(path_, "weight_map entry '" + tensor + "'");
+      std::string shard = map.items()[i].as<std::string>(path_, "weight_map entry " + in_quotes(tensor));
       // A shard is a plain file beside the index: an index from elsewhere must not make us read other files.
       if (!shard.ends_with(".safetensors") || shard.find('/') != std::string::npos ||
           shard.find('\0') != std::string::npos) {
-        throw_input(path_, "weight_map entry '" + tensor + "'", "'" + shard + "'",
+        throw_input(path_, "weight_map entry " + in_quotes(tensor), in_quotes(shard),
                     "the name of a .safetensors file in the same folder");
       }
       entries.emplace_back(tensor, std::move(shard));
@@ -126,7 +126,7 @@ class Checkpoint {
     const std::string folder = slash == std::string::npos ? "" : path_.substr(0, slash);
     for (const std::string& file : files) {
       std::string path = slash == 0 ? "/" + file : join_path(folder, file);
-      if (!is_file(path)) throw_input(path_, "shard '" + file + "' is missing");
+      if (!is_file(path)) throw_input(path_, "shard " + in_quotes(file) + " is missing");
       shards_.push_back({std::move(path), nullptr});
     }
     for (auto& [tensor, file] : entries) {
@@ -144,14 +144,14 @@ class Checkpoint {
       if (shard_of_[i] != shard) continue;
       ++listed;
       if (file->find(names_[i]) == nullptr) {
-        throw_input(s.path, "tensor '" + names_[i] + "' is missing, though " + path_ + " says that it is here");
+        throw_input(s.path, "tensor " + in_quotes(names_[i]) + " is missing, though " + path_ + " lists it");
       }
     }
     if (listed != file->tensors().size()) {
       for (const TensorInfo& info : file->tensors()) {
         const std::size_t i = index_of(info.name);
         if (i == names_.size() || shard_of_[i] != shard) {
-          throw_input(s.path, "tensor '" + info.name + "' is not what " + path_ + " lists for this file");
+          throw_input(s.path, "tensor " + in_quotes(info.name) + " is not what " + path_ + " lists for this file");
         }
       }
     }

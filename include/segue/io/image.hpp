@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "segue/core/config.hpp"
+#include "segue/core/error.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 namespace io {
@@ -50,7 +51,33 @@ void save_png(const std::string& path, const Image& image);
 std::vector<std::uint8_t> encode_png(const Image& image);
 
 /// Converts between 1, 3 and 4 channels with the rules of `load_image`; alpha is 255 where there was none.
-Image convert_channels(const Image& image, int channels);
+inline Image convert_channels(const Image& image, int channels) {
+  if (channels != 1 && channels != 3 && channels != 4) {
+    throw_input("convert_channels", "channels", std::to_string(channels), "1, 3 or 4");
+  }
+  if (channels == image.channels) return image;
+  Image out{image.width, image.height, channels, {}};
+  const auto from = static_cast<std::size_t>(image.channels);
+  const std::size_t count = image.pixels.size() / from;
+  out.pixels.reserve(count * static_cast<std::size_t>(channels));
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint8_t* p = image.pixels.data() + i * from;
+    const unsigned alpha = from == 4 ? p[3] : 255u;
+    unsigned rgb[3];
+    for (std::size_t c = 0; c < 3; ++c) {
+      rgb[c] = from == 1 ? p[0] : p[c];
+      if (channels != 4) rgb[c] = (rgb[c] * alpha + 255u * (255u - alpha) + 127u) / 255u;
+    }
+    if (channels == 1) {
+      const unsigned grey = (19595u * rgb[0] + 38470u * rgb[1] + 7471u * rgb[2] + 32768u) >> 16;
+      out.pixels.push_back(static_cast<std::uint8_t>(grey));
+      continue;
+    }
+    for (const unsigned v : rgb) out.pixels.push_back(static_cast<std::uint8_t>(v));
+    if (channels == 4) out.pixels.push_back(static_cast<std::uint8_t>(alpha));
+  }
+  return out;
+}
 
 }  // namespace io
 SEGUE_NAMESPACE_END

@@ -149,7 +149,7 @@ class JsonBuilder {
   bool binary(nlohmann::json::binary_t&) { return false; }
   bool start_object(std::size_t) { return open(Json::object()); }
   bool key(std::string& value) {
-    if (!used_.back().insert(value).second) fail("key '" + value + "' is given twice");
+    if (!used_.back().insert(value).second) fail("key " + in_quotes(value) + " is given twice");
     open_.back().keys_.push_back(std::move(value));
     return true;
   }
@@ -290,34 +290,6 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-Image convert_channels(const Image& image, int channels) {
-  if (channels != 1 && channels != 3 && channels != 4) {
-    throw_input("convert_channels", "channels", std::to_string(channels), "1, 3 or 4");
-  }
-  if (channels == image.channels) return image;
-  Image out{image.width, image.height, channels, {}};
-  const auto from = static_cast<std::size_t>(image.channels);
-  const std::size_t count = image.pixels.size() / from;
-  out.pixels.reserve(count * static_cast<std::size_t>(channels));
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint8_t* p = image.pixels.data() + i * from;
-    const unsigned alpha = from == 4 ? p[3] : 255u;
-    unsigned rgb[3];
-    for (std::size_t c = 0; c < 3; ++c) {
-      rgb[c] = from == 1 ? p[0] : p[c];
-      if (channels != 4) rgb[c] = (rgb[c] * alpha + 255u * (255u - alpha) + 127u) / 255u;
-    }
-    if (channels == 1) {
-      const unsigned grey = (19595u * rgb[0] + 38470u * rgb[1] + 7471u * rgb[2] + 32768u) >> 16;
-      out.pixels.push_back(static_cast<std::uint8_t>(grey));
-      continue;
-    }
-    for (const unsigned v : rgb) out.pixels.push_back(static_cast<std::uint8_t>(v));
-    if (channels == 4) out.pixels.push_back(static_cast<std::uint8_t>(alpha));
-  }
-  return out;
-}
-
 namespace detail {
 
 using Bytes = std::span<const std::byte>;
@@ -364,22 +336,42 @@ inline void check_png(Bytes bytes, std::string_view where) {
   }
 }
 
-inline void check_jpeg(Bytes bytes, std::string_view where) {
-  // Segments up to the first scan are skipped whole: they may hold a thumbnail with an end marker of its own.
-  std::size_t at = 2;
-  while (bytes.size() - at >= 4 && bytes[at] == std::byte{0xFF} && bytes[at + 1] != std::byte{0xDA}) {
-    if (bytes[at + 1] == std::byte{0xFF}) {
-      ++at;
-      continue;
+/// Refuses a Huffman table of more symbols than there are bytes: older decoders write past their own table. `at` is the
+/// position of the segment's length. Like the decoder, this reads a table to its end even beyond the segment's.
+inline void check_huffman_tables(Bytes bytes, std::size_t at, std::string_view where) {
+  const std::size_t end = at + big_endian(bytes, at, 2);
+  for (at += 2; at < end && at < bytes.size();) {
+    std::size_t symbols = 0;
+    for (const std::byte count : bytes.subspan(at + 1, std::min<std::size_t>(16, bytes.size() - at - 1))) {
+      symbols += std::to_integer<std::size_t>(count);
     }
+    if (symbols > 256) throw_input(where, "the JPEG is corrupt: a Huffman table has too many symbols");
+    at += 17 + symbols;
+  }
+}
+
+inline void check_jpeg(Bytes bytes, std::string_view where) {
+  const auto byte = [&](std::size_t at) { return std::to_integer<unsigned>(bytes[at]); };
+  // Segments up to the first scan are skipped whole: they may hold a thumbnail with markers of its own.
+  std::size_t at = 2;
+  for (;;) {
+    while (at + 1 < bytes.size() && !(byte(at) == 0xFF && byte(at + 1) != 0xFF)) ++at;
+    if (bytes.size() - at < 4) throw_input(where, "the JPEG is truncated");
+    const unsigned marker = byte(at + 1);
+    if (marker == 0xDA) break;
+    if (marker == 0xC4) check_huffman_tables(bytes, at + 2, where);
     const std::size_t length = big_endian(bytes, at + 2, 2);
     if (length > bytes.size() - at - 2) throw_input(where, "the JPEG is truncated");
     at += 2 + length;
   }
+  // Inside a scan a marker cannot be mistaken: 0xFF in the data is followed by 0.
+  bool ended = false;
   for (; at + 1 < bytes.size(); ++at) {
-    if (bytes[at] == std::byte{0xFF} && bytes[at + 1] == std::byte{0xD9}) return;
+    if (byte(at) != 0xFF) continue;
+    if (byte(at + 1) == 0xC4 && at + 4 <= bytes.size()) check_huffman_tables(bytes, at + 2, where);
+    ended = ended || byte(at + 1) == 0xD9;
   }
-  throw_input(where, "the JPEG is truncated");
+  if (!ended) throw_input(where, "the JPEG is truncated");
 }
 
 inline void check_bmp(Bytes bytes, std::string_view where) {

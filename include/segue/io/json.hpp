@@ -90,7 +90,7 @@ class Json {
   /// The value of a key, made (as null) when it is missing; a null becomes an object first.
   Json& operator[](std::string_view key) {
     if (is_null()) kind_ = Kind::object;
-    if (!is_object()) throw_input("JSON", "the owner of key '" + std::string(key) + "'", describe(), "an object");
+    if (!is_object()) throw_input("JSON", "the owner of key " + in_quotes(key), describe(), "an object");
     for (std::size_t i = 0; i < keys_.size(); ++i) {
       if (keys_[i] == key) return items_[i];
     }
@@ -110,9 +110,9 @@ class Json {
   /// The value of a key. Raises InputError that begins with `where` (a file name) if this is no object or has no such
   /// key; the sentence proposes the nearest key that is there.
   const Json& at(std::string_view key, std::string_view where) const {
-    if (!is_object()) throw_input(where, "the owner of key '" + std::string(key) + "'", describe(), "an object");
+    if (!is_object()) throw_input(where, "the owner of key " + in_quotes(key), describe(), "an object");
     if (const Json* value = find(key)) return *value;
-    throw_input(where, "key '" + std::string(key) + "' is missing" + did_you_mean(key, keys_));
+    throw_input(where, "key " + in_quotes(key) + " is missing" + did_you_mean(key, keys_));
   }
 
   /// The value as a `T`: bool, an integer type (range-checked), float or double (integers are accepted), std::string,
@@ -155,15 +155,15 @@ class Json {
   /// The value of a key as a `T` (see `as`); a missing key is an error.
   template <class T>
   T get(std::string_view key, std::string_view where) const {
-    return at(key, where).as<T>(where, "key '" + std::string(key) + "'");
+    return at(key, where).as<T>(where, "key " + in_quotes(key));
   }
   /// The value of a key as a `T`, or `fallback` where the key is missing or null. A wrong kind is still an error.
   template <class T>
   T get_or(std::string_view key, T fallback, std::string_view where) const {
-    if (!is_object()) throw_input(where, "the owner of key '" + std::string(key) + "'", describe(), "an object");
+    if (!is_object()) throw_input(where, "the owner of key " + in_quotes(key), describe(), "an object");
     const Json* value = find(key);
     if (value == nullptr || value->is_null()) return fallback;
-    return value->as<T>(where, "key '" + std::string(key) + "'");
+    return value->as<T>(where, "key " + in_quotes(key));
   }
 
   /// Raises InputError when the object has a key that is not in `known` (any range of strings).
@@ -172,18 +172,18 @@ class Json {
     for (const std::string& key : keys_) {
       bool found = false;
       for (const auto& name : known) found = found || key == name;
-      if (!found) throw_input(where, "key '" + key + "' is not known" + did_you_mean(key, known));
+      if (!found) throw_input(where, "key " + in_quotes(key) + " is not known" + did_you_mean(key, known));
     }
   }
 
-  /// What this value is, for a sentence: `the string "abc"`, `the number 3`, `an array of 4`.
+  /// What this value is, for a sentence: `the string 'abc'`, `the number 3`, `an array of 4`.
   std::string describe() const {
     switch (kind_) {
       case Kind::null: return "null";
       case Kind::boolean: return integer_ != 0 ? "true" : "false";
       case Kind::integer: return "the number " + std::to_string(integer_);
       case Kind::real: return "the number " + std::to_string(real_);
-      case Kind::string: return "the string \"" + (text_.size() > 40 ? text_.substr(0, 40) + "…" : text_) + "\"";
+      case Kind::string: return "the string " + in_quotes(text_);
       case Kind::array: return "an array of " + std::to_string(items_.size());
       case Kind::object: return "an object";
     }

@@ -50,7 +50,7 @@ void convert_elements(const TensorInfo& info, std::span<T> out) {
     From v;
     std::memcpy(&v, source + i * sizeof(From), sizeof(From));
     if (!convert_element<T>(v, out[i])) {
-      throw_input("tensor '" + info.name + "'",
+      throw_input("tensor " + in_quotes(info.name),
                   "element " + std::to_string(i) + " (" + std::string(name(info.dtype)) + ") cannot be held by " +
                       std::string(name(dtype_of<T>)) + " without loss");
     }
@@ -69,7 +69,7 @@ void read_as(const TensorInfo& info, std::span<T> out) {
   static_assert(detail::is_readable<T>,
                 "io::read_as<T>: T must be float, double, bfloat16, float16, int32_t, int64_t or uint8_t");
   if (static_cast<std::int64_t>(out.size()) != info.elements()) {
-    throw_input("tensor '" + info.name + "'", "its shape " + shape_text(info.shape),
+    throw_input("tensor " + in_quotes(info.name), "its shape " + shape_text(info.shape),
                 std::to_string(info.elements()) + " elements", std::to_string(out.size()));
   }
   if (info.dtype == dtype_of<T>) {
@@ -100,7 +100,7 @@ void read_as(const TensorInfo& info, std::span<T> out) {
     case DType::F6_E3M2:
     case DType::F4: break;
   }
-  throw_input("tensor '" + info.name + "'", "its dtype", std::string(name(info.dtype)),
+  throw_input("tensor " + in_quotes(info.name), "its dtype", std::string(name(info.dtype)),
               "one that converts to " + std::string(name(dtype_of<T>)));
 }
 

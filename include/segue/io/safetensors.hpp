@@ -89,7 +89,7 @@ inline const DType* dtype_from_name(std::string_view text) {
 /// type do not fill whole bytes.
 inline std::uint64_t tensor_bytes(DType dtype, std::span<const std::int64_t> shape, std::string_view where,
                                   const std::string& tensor) {
-  const std::string what = "the shape " + shape_text(shape) + " of tensor '" + tensor + "'";
+  const std::string what = "the shape " + shape_text(shape) + " of tensor " + in_quotes(tensor);
   std::uint64_t bits = static_cast<std::uint64_t>(bit_width(dtype));
   for (const std::int64_t extent : shape) {
     if (extent < 0) throw_input(where, what + " has a negative extent");
@@ -107,14 +107,14 @@ inline std::uint64_t tensor_bytes(DType dtype, std::span<const std::int64_t> sha
 
 inline TensorInfo parse_tensor(const std::string& tensor, const Json& entry, std::span<const std::byte> data,
                                std::string_view where) {
-  const std::string context = std::string(where) + ": tensor '" + tensor + "'";
-  if (!entry.is_object()) throw_input(where, "the entry of tensor '" + tensor + "'", entry.describe(), "an object");
+  const std::string context = std::string(where) + ": tensor " + in_quotes(tensor);
+  if (!entry.is_object()) throw_input(where, "the entry of tensor " + in_quotes(tensor), entry.describe(), "an object");
   TensorInfo info;
   info.name = tensor;
   const std::string spelling = entry.get<std::string>("dtype", context);
   const DType* dtype = dtype_from_name(spelling);
   if (dtype == nullptr) {
-    throw_input(context, "the dtype", "'" + spelling + "'", "a safetensors dtype such as F32 or BF16");
+    throw_input(context, "the dtype", in_quotes(spelling), "a safetensors dtype such as F32 or BF16");
   }
   info.dtype = *dtype;
   info.shape = entry.get<std::vector<std::int64_t>>("shape", context);
@@ -170,7 +170,7 @@ inline SafetensorsContents parse_safetensors(std::span<const std::byte> file, st
     }
     if (!value.is_object()) throw_input(where, "__metadata__", value.describe(), "an object of strings");
     for (std::size_t k = 0; k < value.size(); ++k) {
-      const std::string what = "__metadata__ key '" + value.keys()[k] + "'";
+      const std::string what = "__metadata__ key " + in_quotes(value.keys()[k]);
       contents.metadata.emplace_back(value.keys()[k], value.items()[k].as<std::string>(where, what));
     }
   }
@@ -185,12 +185,12 @@ inline SafetensorsContents parse_safetensors(std::span<const std::byte> file, st
   for (const TensorInfo& info : contents.tensors) {
     const auto begin = static_cast<std::size_t>(info.data.data() - data.data());
     if (begin < end) {
-      throw_input(where, "tensor '" + info.name + "' begins at byte " + std::to_string(begin) +
-                             " of the data and overlaps tensor '" + *previous + "', which ends at " +
+      throw_input(where, "tensor " + in_quotes(info.name) + " begins at byte " + std::to_string(begin) +
+                             " of the data and overlaps tensor " + in_quotes(*previous) + ", which ends at " +
                              std::to_string(end));
     }
     if (begin > end) {
-      throw_input(where, "tensor '" + info.name + "' begins at byte " + std::to_string(begin) +
+      throw_input(where, "tensor " + in_quotes(info.name) + " begins at byte " + std::to_string(begin) +
                              " of the data and leaves a gap, expected " + std::to_string(end));
     }
     end = begin + info.data.size();

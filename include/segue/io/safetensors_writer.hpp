@@ -69,7 +69,7 @@ class SafetensorsWriter {
     if (!is_utf8(name)) throw_input("safetensors", "the name of a tensor is not UTF-8");
     const std::uint64_t bytes = detail::tensor_bytes(dtype, shape, "safetensors", name);
     if (bytes != data.size()) {
-      throw_input("safetensors", "the data of tensor '" + name + "'", std::to_string(data.size()) + " bytes",
+      throw_input("safetensors", "the data of tensor " + in_quotes(name), std::to_string(data.size()) + " bytes",
                   std::to_string(bytes) + " for " + std::string(segue::name(dtype)) + " of shape " + shape_text(shape));
     }
     tensors_.push_back({std::move(name), dtype, std::move(shape), data});
@@ -87,7 +87,7 @@ class SafetensorsWriter {
 
   /// Sets a metadata entry. Raises InputError when the text is not UTF-8.
   void metadata(std::string key, std::string value) {
-    if (!is_utf8(key) || !is_utf8(value)) throw_input("safetensors", "metadata '" + key + "' is not UTF-8");
+    if (!is_utf8(key) || !is_utf8(value)) throw_input("safetensors", "metadata " + in_quotes(key) + " is not UTF-8");
     metadata_.emplace_back(std::move(key), std::move(value));
   }
 
@@ -100,14 +100,14 @@ class SafetensorsWriter {
     for (std::size_t i = 0; i < sorted_metadata.size(); ++i) {
       const auto& [key, value] = sorted_metadata[i];
       if (i > 0 && key == sorted_metadata[i - 1].first) {
-        throw_input("safetensors", "metadata '" + key + "' is added twice");
+        throw_input("safetensors", "metadata " + in_quotes(key) + " is added twice");
       }
-      json.append(i == 0 ? "\"__metadata__\":{" : ",").append(quoted(key)).append(":").append(quoted(value));
+      json.append(i == 0 ? "\"__metadata__\":{" : ",").append(json_text(key)).append(":").append(json_text(value));
     }
     if (!sorted_metadata.empty()) json.append("}");
     std::size_t offset = 0;
     for (const TensorInfo* info : sorted()) {
-      json.append(json.size() > 1 ? "," : "").append(quoted(info->name));
+      json.append(json.size() > 1 ? "," : "").append(json_text(info->name));
       json.append(":{\"dtype\":\"").append(segue::name(info->dtype)).append("\",\"shape\":[");
       for (std::size_t i = 0; i < info->shape.size(); ++i) {
         json.append(i ? "," : "").append(std::to_string(info->shape[i]));
@@ -134,7 +134,7 @@ class SafetensorsWriter {
   }
 
  private:
-  static std::string quoted(const std::string& text) { return dump_json(Json(text), -1); }
+  static std::string json_text(const std::string& text) { return dump_json(Json(text), -1); }
 
   std::vector<const TensorInfo*> sorted() const {
     std::vector<const TensorInfo*> order;
@@ -143,7 +143,7 @@ class SafetensorsWriter {
     std::sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->name < b->name; });
     for (std::size_t i = 1; i < order.size(); ++i) {
       if (order[i]->name == order[i - 1]->name) {
-        throw_input("safetensors", "tensor '" + order[i]->name + "' is added twice");
+        throw_input("safetensors", "tensor " + in_quotes(order[i]->name) + " is added twice");
       }
     }
     std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) {
