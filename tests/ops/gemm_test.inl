@@ -89,8 +89,9 @@ struct Case {
 template <class TA, class TB, class TC>
 void verify_shapes() {
   Exec<Device> exec(typename Exec<Device>::Options{.threads = 2});
-  const std::int64_t shapes[][3] = {{1, 1, 1},   {1, 37, 5},   {5, 1, 9},     {7, 33, 16},  {6, 16, 8},  {14, 32, 385},
-                                    {3, 4, 800}, {97, 65, 31}, {129, 40, 70}, {16, 530, 3}, {40, 17, 1200}};
+  const std::int64_t shapes[][3] = {{1, 1, 1},     {1, 37, 5},    {5, 1, 9},     {7, 33, 16},
+                                    {6, 16, 8},    {14, 32, 385}, {3, 4, 800},   {97, 65, 31},
+                                    {129, 40, 70}, {16, 530, 3},  {40, 17, 1200}};
   for (const auto& s : shapes)
     for (const Transpose ta : {Transpose::no, Transpose::yes})
       for (const Transpose tb : {Transpose::no, Transpose::yes})
@@ -114,12 +115,26 @@ TEST_CASE("gemm applies its epilogue in the documented order", "[gemm]") {
     for (const std::int64_t k : {20, 900})
       for (const std::int64_t n : {11, 48}) {
         const ops::GemmScale scale{.alpha = 0.5, .beta = -1.25};
-        Case<float, float, float>{.m = 35, .n = n, .k = k, .scale = scale, .bias = true, .pre_activation = true,
-                                  .activation = activation, .padding = 3}.verify(exec);
-        Case<bfloat16, bfloat16, bfloat16>{.m = 35, .n = n, .k = k, .scale = {}, .bias = true, .pre_activation = true,
-                                           .activation = activation, .padding = 1}.verify(exec);
-        Case<double, double, double>{.m = 35, .n = n, .k = k, .scale = scale, .bias = true,
-                                     .activation = activation}.verify(exec);
+        Case<float, float, float>{.m = 35,
+                                  .n = n,
+                                  .k = k,
+                                  .scale = scale,
+                                  .bias = true,
+                                  .pre_activation = true,
+                                  .activation = activation,
+                                  .padding = 3}
+            .verify(exec);
+        Case<bfloat16, bfloat16, bfloat16>{.m = 35,
+                                           .n = n,
+                                           .k = k,
+                                           .scale = {},
+                                           .bias = true,
+                                           .pre_activation = true,
+                                           .activation = activation,
+                                           .padding = 1}
+            .verify(exec);
+        Case<double, double, double>{.m = 35, .n = n, .k = k, .scale = scale, .bias = true, .activation = activation}
+            .verify(exec);
       }
 }
 
@@ -134,8 +149,8 @@ TEST_CASE("gemm over an empty K is the epilogue of nothing", "[gemm]") {
 TEST_CASE("gemm gives the same bits at any thread count", "[gemm]") {
   for (const Transpose t : {Transpose::no, Transpose::yes})
     for (const std::int64_t m : {3, 50, 320}) {
-      const Case<float, float, float> shape{.m = m, .n = 200, .k = 500, .ta = t, .tb = t, .bias = true,
-                                            .activation = Activation::gelu_tanh};
+      const Case<float, float, float> shape{
+          .m = m, .n = 200, .k = 500, .ta = t, .tb = t, .bias = true, .activation = Activation::gelu_tanh};
       Exec<Device> one(typename Exec<Device>::Options{.threads = 1});
       const Values expected = shape.run(one)[0];
       for (const int threads : {2, 3, 5}) {
@@ -159,7 +174,8 @@ TEST_CASE("a row of gemm has the same bits in any batch", "[gemm]") {
     return support::values_of(c);
   };
   const Values whole = multiply(0, m, 0, n);
-  const std::int64_t parts[][4] = {{0, 1, 0, n}, {130, 1, 0, n}, {77, 3, 0, n}, {5, 64, 0, n}, {1, 130, 3, 72}, {64, 67, 70, 5}};
+  const std::int64_t parts[][4] = {{0, 1, 0, n},  {130, 1, 0, n},  {77, 3, 0, n},
+                                   {5, 64, 0, n}, {1, 130, 3, 72}, {64, 67, 70, 5}};
   for (const auto& p : parts) {
     const Values part = multiply(p[0], p[1], p[2], p[3]);
     bool same = true;

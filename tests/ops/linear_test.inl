@@ -31,7 +31,9 @@ template <class T, class TW>
 void verify_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
   INFO("m " << m << " n " << n << " k " << k);
   Exec<Device> exec(typename Exec<Device>::Options{.threads = 2});
-  const double tolerance = 2 * support::rounding<T> + (std::is_same_v<T, double> ? 1e-13 : 1e-6 + 4e-7 * std::sqrt(double(std::max(m, std::max(n, k)))));
+  const double tolerance =
+      2 * support::rounding<T> +
+      (std::is_same_v<T, double> ? 1e-13 : 1e-6 + 4e-7 * std::sqrt(double(std::max(m, std::max(n, k)))));
   const Values x = support::random_values<T>(m * k, 1), w = support::random_values<TW>(n * k, 2);
   const Values bias = support::random_values<TW>(n, 3), dy = support::random_values<T>(m * n, 4);
   const Values old = support::random_values<T>(m * k + n * k + n, 5);
@@ -54,7 +56,8 @@ void verify_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
     for (double& v : want) v /= 1 + std::exp(-v);
     CHECK(support::worst_difference(support::values_of(yt), want) <= tolerance);
     ops::linear_forward(exec, xt, wt, {}, Activation::none, yt, {}, scratch);
-    CHECK(support::worst_difference(support::values_of(yt), product(m, n, k, at(x, k), transposed(at(w, k)))) <= tolerance);
+    CHECK(support::worst_difference(support::values_of(yt), product(m, n, k, at(x, k), transposed(at(w, k)))) <=
+          tolerance);
   }
   for (const GradMode mode : {GradMode::overwrite, GradMode::accumulate}) {
     const bool add = mode == GradMode::accumulate;
@@ -63,19 +66,25 @@ void verify_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
         for (std::size_t i = 0; i < want.size(); ++i) want[i] += before[i];
       CHECK(support::worst_difference(got, want) <= tolerance);
     };
-    const auto target = [&]<class TG, std::size_t Rank>(TG, std::array<std::int64_t, Rank> shape, const Values& before) {
+    const auto target = [&]<class TG, std::size_t Rank>(TG, std::array<std::int64_t, Rank> shape,
+                                                        const Values& before) {
       return add ? support::operand<TG>(exec, shape, before) : support::poisoned<TG>(exec, shape);
     };
     using TG = Accum<T>;
     const auto dx = target(T(), Shape<2>{m, k}, Values(old.begin(), old.begin() + m * k));
-    ops::linear_backward_input(exec, dyt, wt, dx, mode, support::scratch_of(exec, ops::linear_backward_input_workspace_bytes<T, TW, T>(exec, m, n, k)));
+    ops::linear_backward_input(
+        exec, dyt, wt, dx, mode,
+        support::scratch_of(exec, ops::linear_backward_input_workspace_bytes<T, TW, T>(exec, m, n, k)));
     check(support::values_of(dx), product(m, k, n, at(dy, n), at(w, k)), old);
     const auto dw = target(TG(), Shape<2>{n, k}, Values(old.begin(), old.begin() + n * k));
-    ops::linear_backward_weight(exec, dyt, xt, dw, mode, support::scratch_of(exec, ops::linear_backward_weight_workspace_bytes<T, T, TG>(exec, m, n, k)));
+    ops::linear_backward_weight(
+        exec, dyt, xt, dw, mode,
+        support::scratch_of(exec, ops::linear_backward_weight_workspace_bytes<T, T, TG>(exec, m, n, k)));
     check(support::values_of(dw), product(n, k, m, transposed(at(dy, n)), at(x, k)), old);
     const auto db = target(TG(), Shape<1>{n}, Values(old.begin(), old.begin() + n));
     ops::linear_backward_bias(exec, dyt, db, mode);
-    check(support::values_of(db), product(n, 1, m, transposed(at(dy, n)), [](std::int64_t, std::int64_t) { return 1.0; }), old);
+    check(support::values_of(db),
+          product(n, 1, m, transposed(at(dy, n)), [](std::int64_t, std::int64_t) { return 1.0; }), old);
   }
 }
 
@@ -92,7 +101,9 @@ TEST_CASE("linear and its gradients agree with a double reference", "[linear]") 
   }
 }
 
-TEST_CASE("linear over no rows gives no output and zero parameter gradients", "[linear]") { verify_linear<float, float>(0, 7, 5); }
+TEST_CASE("linear over no rows gives no output and zero parameter gradients", "[linear]") {
+  verify_linear<float, float>(0, 7, 5);
+}
 
 TEST_CASE("the bias gradient has the same bits at any thread count", "[linear]") {
   const Values dy = support::random_values<float>(700 * 301, 1);

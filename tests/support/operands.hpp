@@ -37,7 +37,8 @@ auto operand(segue::Exec<Device>& exec, const std::array<std::int64_t, Rank>& sh
              std::int64_t padding = 0) {
   std::array<std::int64_t, Rank> outer = shape;
   outer[Rank - 1] += padding;
-  segue::Tensor<T, static_cast<int>(Rank), typename Device::Space> whole = exec.template empty<T, static_cast<int>(Rank)>(outer);
+  segue::Tensor<T, static_cast<int>(Rank), typename Device::Space> whole =
+      exec.template empty<T, static_cast<int>(Rank)>(outer);
   for (std::int64_t i = 0; i < whole.size(); ++i)
     whole.data_handle()[i] = segue::cast<T>(std::numeric_limits<double>::quiet_NaN());
   if (!values.empty())

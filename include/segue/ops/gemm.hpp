@@ -28,9 +28,9 @@ struct GemmScale {
 /// What a GEMM does to each element before it is stored, while it is still in the cache.
 template <class TC, class TBias, class Space>
 struct Epilogue {
-  View<const TBias, 1, Space> bias{};         ///< (N), or absent
+  View<const TBias, 1, Space> bias{};  ///< (N), or absent
   Activation activation = Activation::none;
-  View<TC, 2, Space> pre_activation{};        ///< (M, N): the value before the activation, or absent
+  View<TC, 2, Space> pre_activation{};  ///< (M, N): the value before the activation, or absent
 };
 
 }  // namespace ops
@@ -55,8 +55,8 @@ constexpr Cost gemm_cost(std::int64_t m, std::int64_t n, std::int64_t k) {
 
 /// Bytes of scratch that `gemm` needs for op(a): (M, K) and op(b): (K, N).
 template <class TA, class TB, class TC, class Device>
-std::size_t gemm_workspace_bytes(const Exec<Device>& exec, std::int64_t m, std::int64_t n, std::int64_t k,
-                                 Transpose ta, Transpose tb) {
+std::size_t gemm_workspace_bytes(const Exec<Device>& exec, std::int64_t m, std::int64_t n, std::int64_t k, Transpose ta,
+                                 Transpose tb) {
   return Kernel<op::Gemm, Device>::template workspace_bytes<TA, TB, TC>(exec, m, n, k, ta, tb);
 }
 
@@ -91,9 +91,7 @@ void gemm(Exec<Device>& exec, const A& a, Transpose ta, const B& b, Transpose tb
   if (epilogue.bias.data_handle()) detail::check_shape("gemm", "bias", epilogue.bias, {n});
   if (epilogue.pre_activation.data_handle())
     detail::check_shape("gemm", "pre_activation", epilogue.pre_activation, {m, n});
-  if (const auto need = gemm_workspace_bytes<TA, TB, TC>(exec, m, n, k, ta, tb);
-      static_cast<std::size_t>(scratch.size()) < need)
-    throw_input("gemm", "size of scratch", std::to_string(scratch.size()), std::to_string(need) + " bytes");
+  detail::check_scratch("gemm", scratch, gemm_workspace_bytes<TA, TB, TC>(exec, m, n, k, ta, tb));
   if (exec.planning() || m == 0 || n == 0) return;
   Kernel<op::Gemm, Device>::run(exec, av, ta, bv, tb, cv, scale, epilogue, scratch);
 }

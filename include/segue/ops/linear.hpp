@@ -37,15 +37,16 @@ std::size_t linear_backward_weight_workspace_bytes(const Exec<Device>& exec, std
 /// Shapes: x (M, K), weight (N, K), bias (N) or `{}`, y and pre_activation (M, N); pre_activation or `{}` receives the
 /// value before the activation, for the backward. Row strides are free.
 /// Dtypes, aliasing, determinism, errors: as `gemm`. A row's bits do not depend on the other rows.
-template <class Device, class X, class W, class Y, class Bias = View<const typename W::value_type, 1, typename Device::Space>>
+template <class Device, class X, class W, class Y,
+          class Bias = View<const typename W::value_type, 1, typename Device::Space>>
 void linear_forward(Exec<Device>& exec, const X& x, const W& weight, const Bias& bias, Activation activation,
-                    const Y& y, View<std::type_identity_t<typename Y::value_type>, 2, typename Device::Space> pre_activation,
+                    const Y& y,
+                    View<std::type_identity_t<typename Y::value_type>, 2, typename Device::Space> pre_activation,
                     View<std::byte, 1, typename Device::Space> scratch) {
   using TBias = typename Bias::value_type;
   gemm(exec, x, Transpose::no, weight, Transpose::yes, y, GemmScale{},
-       Epilogue<typename Y::value_type, TBias, typename Device::Space>{.bias = detail::const_view(bias),
-                                                                       .activation = activation,
-                                                                       .pre_activation = pre_activation},
+       Epilogue<typename Y::value_type, TBias, typename Device::Space>{
+           .bias = detail::const_view(bias), .activation = activation, .pre_activation = pre_activation},
        scratch);
 }
 
@@ -65,9 +66,8 @@ template <class Device, class DY, class X, class DW>
 void linear_backward_weight(Exec<Device>& exec, const DY& dy, const X& x, const DW& dweight, GradMode mode,
                             View<std::byte, 1, typename Device::Space> scratch) {
   using TDw = typename DW::value_type;
-  gemm(exec, dy, Transpose::yes, x, Transpose::no, dweight,
-       GemmScale{.beta = mode == GradMode::accumulate ? 1.0 : 0.0}, Epilogue<TDw, TDw, typename Device::Space>{},
-       scratch);
+  gemm(exec, dy, Transpose::yes, x, Transpose::no, dweight, GemmScale{.beta = mode == GradMode::accumulate ? 1.0 : 0.0},
+       Epilogue<TDw, TDw, typename Device::Space>{}, scratch);
 }
 
 /// dbias = Σ over rows of dy (or dbias += ...). Shapes: dy (M, N), dbias (N); the two may differ in type.

@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 #include "segue/core/view.hpp"
 
@@ -16,6 +19,13 @@ using ConstViewOf = View<const typename X::value_type, X::rank(), typename X::sp
 template <class X>
 constexpr ConstViewOf<X> const_view(const X& x) {
   return ConstViewOf<X>(x);
+}
+
+/// @throws InputError if an operator's scratch is smaller than its `workspace_bytes`.
+template <class Space>
+void check_scratch(std::string_view op, const View<std::byte, 1, Space>& scratch, std::size_t need) {
+  if (static_cast<std::size_t>(scratch.size()) < need)
+    throw_input(op, "size of scratch", std::to_string(scratch.size()), std::to_string(need) + " bytes");
 }
 
 }  // namespace detail

@@ -46,6 +46,27 @@ SEGUE_FORCE_INLINE Vec<A> exp(Vec<A> x) {
   }
 }
 
+/// 2^x for x at most 0 or little above; 2^-126 below that. The cheap one, for softmax. NaN stays NaN.
+template <class A>
+SEGUE_FORCE_INLINE Vec<A> exp2_of_negative(Vec<A> x) {
+  if constexpr (std::is_same_v<A, double>) {
+    return map<A>(x, [](double v) { return std::exp2(v); });
+  } else {
+    const Vec<float> lowest = broadcast(-126.0f);
+    const Vec<float> clamped = x < lowest ? lowest : x;
+    const Vec<float> shifted = clamped + 12582912.0f;
+    const Vec<float> f = clamped - (shifted - 12582912.0f);
+    // Minimax on [-1/2, 1/2], 2e-9 relative.
+    Vec<float> p = f * 1.535336050e-04f + 1.339887385e-03f;
+    p = p * f + 9.618436918e-03f;
+    p = p * f + 5.550332367e-02f;
+    p = p * f + 2.402264774e-01f;
+    p = p * f + 6.931471825e-01f;
+    p = p * f + 1.0f;
+    return p * std::bit_cast<Vec<float>>((std::bit_cast<Words>(shifted) + 127u) << 23);
+  }
+}
+
 /// erf(x) within 4e-7 relative: a rational minimax fit of erf(x)/x in x² up to 3.92, where erf rounds to 1.
 template <class A>
 SEGUE_FORCE_INLINE Vec<A> erf(Vec<A> x) {
@@ -112,7 +133,7 @@ SEGUE_FORCE_INLINE simd::Vec<A> activation_slope(simd::Vec<A> x) {
   if constexpr (Act == Activation::gelu_tanh) {
     const simd::Vec<A> xx = x * x;
     const simd::Vec<A> s = simd::sigmoid<A>(x * gelu_tanh_scale<A> * (xx * gelu_tanh_cubic<A> + A{1}));
-    const simd::Vec<A> du = (xx * (A{3} * gelu_tanh_cubic<A>) + A{1}) * gelu_tanh_scale<A>;
+    const simd::Vec<A> du = (xx * (A{3} * gelu_tanh_cubic<A>)+A{1}) * gelu_tanh_scale<A>;
     return s + x * du * s * (A{1} - s);
   } else if constexpr (Act == Activation::gelu) {
     const simd::Vec<A> cdf = (simd::erf<A>(x * A(0.70710678118654752440)) + A{1}) * A(0.5);

@@ -23,7 +23,7 @@ namespace detail {
 template <class A>
 struct GemmBlocking {
   static constexpr int lanes = simd::lanes<A>;
-  static constexpr int rows = simd::vector_bytes == 64 ? (lanes == 16 ? 14 : 8) : (lanes == 8 ? 6 : lanes);
+  static constexpr int rows = simd::vector_bytes == 64 ? (lanes == 16 ? 13 : 8) : (lanes == 8 ? 6 : lanes);
   static constexpr int columns = 2 * lanes;
   /// K is cut into equal panels of at most this many steps: a panel of b fits the first-level cache.
   static constexpr std::int64_t panel = 384 * 4 / static_cast<std::int64_t>(sizeof(A));
@@ -37,9 +37,9 @@ template <class A>
 struct GemmSizes {
   using Block = GemmBlocking<A>;
   std::int64_t m, n, k;
-  std::int64_t panels, panel;      // panels of K and steps in each: functions of K alone
-  std::int64_t chunk;              // columns packed at a time
-  std::int64_t rows, columns;      // extents of a thread's blocks
+  std::int64_t panels, panel;  // panels of K and steps in each: functions of K alone
+  std::int64_t chunk;          // columns packed at a time
+  std::int64_t rows, columns;  // extents of a thread's blocks
 
   GemmSizes(std::int64_t m_, std::int64_t n_, std::int64_t k_) : m(m_), n(n_), k(k_) {
     panels = std::max<std::int64_t>(1, ceil_div(k, Block::panel));
@@ -72,7 +72,8 @@ void pack_panel(A* dst, const T* src, std::int64_t ld, std::int64_t valid, std::
       for (int piece = 0; piece < Width; piece += lanes) {
         simd::Vec<A> square[static_cast<std::size_t>(lanes)];
         for (int i = 0; i < lanes; ++i)
-          square[i] = i < Width && piece + i < valid ? simd::load<A>(src + (piece + i) * ld + p, count) : simd::Vec<A>{};
+          square[i] =
+              i < Width && piece + i < valid ? simd::load<A>(src + (piece + i) * ld + p, count) : simd::Vec<A>{};
         simd::transpose<A>(square);
         for (int i = 0; i < count; ++i) simd::store<A>(dst + (p + i) * Width + piece, square[i]);
       }
@@ -245,8 +246,12 @@ struct Kernel<op::Gemm, Cpu> {
     const std::int64_t m = c.extent(0), n = c.extent(1), k = a.extent(ta == ops::Transpose::no ? 1 : 0);
     const detail::GemmProblem<A, TA, TB, TC, TBias> problem{
         detail::GemmSizes<A>(m, n, k),
-        a.data_handle(), a.stride(0), ta == ops::Transpose::yes,
-        b.data_handle(), b.stride(0), tb == ops::Transpose::yes,
+        a.data_handle(),
+        a.stride(0),
+        ta == ops::Transpose::yes,
+        b.data_handle(),
+        b.stride(0),
+        tb == ops::Transpose::yes,
         {static_cast<A>(scale.alpha), static_cast<A>(scale.beta), epilogue.bias.data_handle(), epilogue.activation,
          c.data_handle(), c.stride(0), epilogue.pre_activation.data_handle(), epilogue.pre_activation.stride(0)}};
     const detail::GemmSizes<A>& sizes = problem.sizes;

@@ -27,7 +27,8 @@ struct Kernel<op::LinearBackwardBias, Cpu> {
           for (std::int64_t r = row; r < std::min(rows, row + chunk); ++r)
             for (int j = 0; j < 4; ++j) {
               const std::int64_t column = first + j * lanes;
-              if (column < columns) sum[j] += simd::load<A>(dy.data_handle() + r * dy.stride(0) + column, columns - column);
+              if (column < columns)
+                sum[j] += simd::load<A>(dy.data_handle() + r * dy.stride(0) + column, columns - column);
             }
           for (int j = 0; j < 4; ++j) total[j] += sum[j];
         }
@@ -41,7 +42,8 @@ struct Kernel<op::LinearBackwardBias, Cpu> {
         }
       }
     };
-    detail::parallel_for(exec, ceil_div(columns, width), work, ceil_div(1 << 14, std::max<std::int64_t>(1, rows * width)));
+    detail::parallel_for(exec, ceil_div(columns, width), work,
+                         ceil_div(1 << 14, std::max<std::int64_t>(1, rows * width)));
   }
 };
 

@@ -41,7 +41,7 @@ void parallel_ranges_for(const Exec<Cpu>& exec, std::int64_t count, F&& f, std::
   grain = std::max<std::int64_t>(grain, 1);
   const std::int64_t grains = ceil_div(count, grain);
   std::exception_ptr error;
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(ranges))
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(ranges))
   for (std::int64_t range = 0; range < ranges; ++range) {
     const std::int64_t begin = grains * range / ranges * grain;
     const std::int64_t end = std::min(count, grains * (range + 1) / ranges * grain);
@@ -60,7 +60,8 @@ void parallel_ranges_for(const Exec<Cpu>& exec, std::int64_t count, F&& f, std::
 /// Pass as `grain` what is worth waking a thread for; results must not depend on where the cuts fall.
 template <class F>
 void parallel_for(const Exec<Cpu>& exec, std::int64_t count, F&& f, std::int64_t grain = 1) {
-  parallel_ranges_for(exec, count, [&](std::int64_t begin, std::int64_t end, std::int64_t) { f(begin, end); }, grain);
+  parallel_ranges_for(
+      exec, count, [&](std::int64_t begin, std::int64_t end, std::int64_t) { f(begin, end); }, grain);
 }
 
 }  // namespace detail

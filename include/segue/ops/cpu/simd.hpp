@@ -162,8 +162,10 @@ SEGUE_FORCE_INLINE void transpose(Vec<A> (&r)[static_cast<std::size_t>(lanes<A>)
   const auto stage = [&r]<int Step, std::size_t... L>(std::integral_constant<int, Step>, std::index_sequence<L...>) {
     const auto swap = [](Vec<A>& top, Vec<A>& bottom) {
       const Vec<A> t = top, b = bottom;
-      top = __builtin_shufflevector(t, b, ((static_cast<int>(L) & Step) ? n + static_cast<int>(L) - Step : static_cast<int>(L))...);
-      bottom = __builtin_shufflevector(t, b, ((static_cast<int>(L) & Step) ? n + static_cast<int>(L) : static_cast<int>(L) + Step)...);
+      top = __builtin_shufflevector(
+          t, b, ((static_cast<int>(L) & Step) ? n + static_cast<int>(L) - Step : static_cast<int>(L))...);
+      bottom = __builtin_shufflevector(
+          t, b, ((static_cast<int>(L) & Step) ? n + static_cast<int>(L) : static_cast<int>(L) + Step)...);
     };
     ((static_cast<int>(L) & Step ? void() : swap(r[L], r[(L + Step) % n])), ...);
   };
