@@ -42,9 +42,9 @@ auto checkpoint(Context<P>& ctx, bool trains, F block, const X&... x) {
   if constexpr (!any_var<X...>) {
     return block(ctx, x...);
   } else {
-    if (!ctx.grad_enabled() || !(trains || (requires_grad(x) || ...))) return block(ctx, x...);
+    if (!ctx.grad_enabled() || !ctx.recording() || !(trains || (requires_grad(x) || ...))) return block(ctx, x...);
     auto y = [&] {
-      const NoGrad<P> off(ctx);
+      const Unrecorded<P> off(ctx);
       return block(ctx, x...);
     }();
     auto rerun = [&ctx, block, random_before, inputs = std::tuple(x...), targets = std::tuple(ctx.target(x)...)](

@@ -52,6 +52,9 @@ class Context {
   Tape& tape() { return *tape_; }
   bool grad_enabled() const { return grad_enabled_; }
   void set_grad_enabled(bool on) { grad_enabled_ = on; }
+  /// False while a checkpointed block runs forward: gradients are wanted, and dropout is drawn, but its nodes are
+  /// recorded when it runs again.
+  bool recording() const { return recording_; }
   Recompute recompute() const { return recompute_; }
   void set_recompute(Recompute level) { recompute_ = level; }
   /// Which slot of stacked adapters each sample of the batch uses; empty: slot 0 for all. The caller keeps the array
@@ -68,7 +71,7 @@ class Context {
   /// True when an operator over these inputs must record a node.
   template <class... X>
   bool records(const X&... x) const {
-    return grad_enabled_ && (requires_grad(x) || ...);
+    return grad_enabled_ && recording_ && (requires_grad(x) || ...);
   }
 
   /// Where the gradient of `x` goes; empty for constants.
@@ -126,16 +129,19 @@ class Context {
  private:
   template <PolicyLike>
   friend class TapeScope;
+  template <PolicyLike>
+  friend class Unrecorded;
 
   Exec<Device>* exec_;
   Tape own_;
   Tape* tape_ = &own_;
   bool grad_enabled_ = true;
+  bool recording_ = true;
   Recompute recompute_ = Recompute::cheap;
   std::span<const std::int32_t> sample_slots_{};
 };
 
-/// Records nothing while it lives.
+/// No gradients are wanted while it lives: nothing is recorded, and layers behave as in inference.
 template <PolicyLike P>
 class NoGrad {
  public:
@@ -149,17 +155,33 @@ class NoGrad {
   bool before_;
 };
 
+/// Records nothing while it lives, but layers behave as in training: for the forward of a block that will run again.
+template <PolicyLike P>
+class Unrecorded {
+ public:
+  explicit Unrecorded(Context<P>& ctx) : ctx_(ctx), before_(std::exchange(ctx.recording_, false)) {}
+  ~Unrecorded() { ctx_.recording_ = before_; }
+  Unrecorded(const Unrecorded&) = delete;
+  Unrecorded& operator=(const Unrecorded&) = delete;
+
+ private:
+  Context<P>& ctx_;
+  bool before_;
+};
+
 /// Records into a tape of its own while it lives: for re-running a block inside a backward.
 template <PolicyLike P>
 class TapeScope {
  public:
-  explicit TapeScope(Context<P>& ctx) : ctx_(ctx), outer_(ctx.tape_), grad_before_(ctx.grad_enabled_) {
-    ctx.tape_ = &tape_;
-    ctx.grad_enabled_ = true;
-  }
+  explicit TapeScope(Context<P>& ctx)
+      : ctx_(ctx),
+        outer_(std::exchange(ctx.tape_, &tape_)),
+        grad_before_(std::exchange(ctx.grad_enabled_, true)),
+        recording_before_(std::exchange(ctx.recording_, true)) {}
   ~TapeScope() {
     ctx_.tape_ = outer_;
     ctx_.grad_enabled_ = grad_before_;
+    ctx_.recording_ = recording_before_;
   }
   TapeScope(const TapeScope&) = delete;
   TapeScope& operator=(const TapeScope&) = delete;
@@ -169,6 +191,7 @@ class TapeScope {
   Tape tape_;
   Tape* outer_;
   bool grad_before_;
+  bool recording_before_;
 };
 
 SEGUE_NAMESPACE_END
