@@ -57,6 +57,8 @@ class LoraLinear {
   LoraLinear() = default;
   LoraLinear(Exec<typename P::Device>& exec, std::int64_t in, std::int64_t out, nn::Bias bias = nn::Bias::present)
       : base_(exec, in, out, bias) {}
+  /// Over a linear that exists, whatever its weight is kept as.
+  explicit LoraLinear(Base base) : base_(std::move(base)) {}
 
   /// Samples use the slots of A and B that `ctx.sample_slots()` names.
   template <class C, Value X>
