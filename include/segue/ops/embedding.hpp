@@ -34,7 +34,7 @@ void sinusoidal_embedding(Exec<Device>& exec, std::type_identity_t<View<const fl
   static_assert(is_floating<T>, "sinusoidal_embedding: out must hold float, double, bfloat16 or float16");
   constexpr std::string_view name = "sinusoidal_embedding";
   detail::check_shape(name, "t", t, {-1});
-  detail::check_shape(name, "out", out, {t.extent(0), -1});
+  detail::check_shape(name, "out", out, {t.extent(0), out.extent(1)});
   const std::int64_t half = out.extent(1) / 2;
   if (half > 0 && static_cast<double>(half) <= options.downscale_freq_shift)
     throw_input(name, "downscale_freq_shift", std::to_string(options.downscale_freq_shift),
