@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "segue/core/error.hpp"
@@ -29,7 +31,8 @@ struct GridReading {
   double distance = 0;
 };
 
-inline GridReading read_cells(const std::vector<float>& pixels, int height, int width, const ArcGeometry& geometry) {
+template <class T>
+GridReading read_cells(const std::vector<T>& pixels, int height, int width, const ArcGeometry& geometry) {
   GridReading reading;
   reading.grid = {height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) *
                                                            static_cast<std::size_t>(width))};
@@ -37,13 +40,16 @@ inline GridReading read_cells(const std::vector<float>& pixels, int height, int 
   const int area = geometry.cell * geometry.cell;
   for (int row = 0; row < height; ++row) {
     for (int column = 0; column < width; ++column) {
-      std::array<double, 3> sum{};
+      // Sums of bytes are exact; sums of shifted values are kept in double.
+      std::array<std::conditional_t<std::is_integral_v<T>, std::int32_t, double>, 3> sum{};
       const int y0 = geometry.cell_start(height, row), x0 = geometry.cell_start(width, column);
       for (int y = y0; y < y0 + geometry.cell; ++y) {
-        const float* pixel = pixels.data() + (static_cast<std::size_t>(y) * static_cast<std::size_t>(geometry.canvas) +
+        const T* pixel = pixels.data() + (static_cast<std::size_t>(y) * static_cast<std::size_t>(geometry.canvas) +
                                               static_cast<std::size_t>(x0)) * 3;
         for (int x = 0; x < geometry.cell; ++x, pixel += 3) {
-          for (std::size_t c = 0; c < 3; ++c) sum[c] += pixel[c];
+          sum[0] += pixel[0];
+          sum[1] += pixel[1];
+          sum[2] += pixel[2];
         }
       }
       std::array<int, 3> observed{};
@@ -89,9 +95,9 @@ inline Grid decode_grid(const io::Image& image, int height, int width, const Arc
     throw_input("decode_grid", "size", std::to_string(height) + "x" + std::to_string(width), "1x1 or more");
   }
   detail::check_grid_fits("decode_grid", Grid{height, width, {}}, geometry);
+  detail::GridReading reading = detail::read_cells(image.pixels, height, width, geometry);
+  if (shift == ColourShift::Off || reading.distance < 1.0) return reading.grid;
   std::vector<float> pixels(image.pixels.begin(), image.pixels.end());
-  detail::GridReading reading = detail::read_cells(pixels, height, width, geometry);
-  if (shift == ColourShift::Off) return reading.grid;
   double previous = 0;
   for (int pass = 0; pass < 3 && std::abs(previous - reading.distance) >= 1.0; ++pass) {
     previous = reading.distance;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -67,13 +68,10 @@ namespace detail {
 
 inline void fill_rectangle(io::Image& image, int x0, int y0, int width, int height,
                            const std::array<std::uint8_t, 3>& colour) {
-  for (int y = y0; y < y0 + height; ++y) {
-    std::size_t at = (static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) +
-                      static_cast<std::size_t>(x0)) * 3;
-    for (int x = 0; x < width; ++x) {
-      for (std::size_t c = 0; c < 3; ++c) image.pixels[at++] = colour[c];
-    }
-  }
+  const std::size_t stride = static_cast<std::size_t>(image.width) * 3, bytes = static_cast<std::size_t>(width) * 3;
+  std::uint8_t* first = image.pixels.data() + static_cast<std::size_t>(y0) * stride + static_cast<std::size_t>(x0) * 3;
+  for (std::size_t i = 0; i < bytes; ++i) first[i] = colour[i % 3];
+  for (int y = 1; y < height; ++y) std::memcpy(first + static_cast<std::size_t>(y) * stride, first, bytes);
 }
 
 inline void check_grid_fits(const char* where, const Grid& grid, const ArcGeometry& geometry) {

@@ -86,9 +86,11 @@ inline std::vector<std::uint8_t> resample_axis(std::span<const std::uint8_t> in,
 
 }  // namespace detail
 
-/// Stretches a picture to width x height with an antialiased triangle filter: bit for bit Pillow's
-/// `resize((width, height), BILINEAR)` on 8-bit pictures (horizontal pass, then vertical, each rounded to bytes; a
-/// pass whose size does not change is skipped). The aspect ratio is not kept. Raises InputError for an empty size.
+/// Stretches a picture to width x height with an antialiased triangle filter: bit for bit the
+/// `resize((width, height), BILINEAR)` of Pillow 11 on 8-bit pictures (horizontal pass, then vertical, each rounded to
+/// bytes; a pass whose size does not change is skipped). Pillow 13 swaps the passes where the height shrinks by more
+/// than twice as many pixels as the width; values then differ by one. The aspect ratio is not kept.
+/// Raises InputError for an empty size.
 inline io::Image stretch(const io::Image& image, int width, int height) {
   if (width < 1 || height < 1) {
     throw_input("stretch", "size", std::to_string(width) + "x" + std::to_string(height), "at least 1x1");

@@ -329,6 +329,22 @@ class ClipMaker {
     }
   }
 
+  /// Whether a frame is nothing but near black and near white, some of each, and another is not: a picture and its
+  /// mask. Such clips lose their contrast.
+  bool turns_into_mask() {
+    int masks = 0;
+    for (int f = 0; f < spec_.frames; ++f) {
+      const std::span<std::uint8_t> bytes = frame(f);
+      std::size_t dark = 0, light = 0;
+      for (std::size_t i = 0; i < bytes.size(); i += 3) {
+        dark += std::max({bytes[i], bytes[i + 1], bytes[i + 2]}) < 48 ? 1 : 0;
+        light += std::min({bytes[i], bytes[i + 1], bytes[i + 2]}) > 207 ? 1 : 0;
+      }
+      masks += dark > 0 && light > 0 && 10 * (dark + light) > 3 * bytes.size() ? 1 : 0;
+    }
+    return masks > 0 && masks < spec_.frames;
+  }
+
   /// Mirror, reversal, a permutation of the channels, saturation, contrast.
   void finish() {
     const std::size_t pixels = static_cast<std::size_t>(spec_.height) * static_cast<std::size_t>(spec_.width);
@@ -355,7 +371,11 @@ class ClipMaker {
       }
     }
     const bool contrast = draws_.chance(60);
-    const int low = contrast ? draws_.below(80) : 0, high = contrast ? draws_.between(176, 255) : 255;
+    int low = contrast ? draws_.below(80) : 0, high = contrast ? draws_.between(176, 255) : 255;
+    if (turns_into_mask()) {
+      low = 64;
+      high = 191;
+    }
     std::array<std::uint8_t, 256> curve{};
     for (int v = 0; v < 256; ++v) curve[static_cast<std::size_t>(v)] = static_cast<std::uint8_t>(low + v * (high - low) / 255);
     for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec_.frames); ++i) {
