@@ -1,0 +1,261 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#include "segue/tasks/arc.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "segue/tasks/arc_decode.hpp"
+#include "segue/tasks/draws.hpp"
+#include "support/catch.hpp"
+#include "support/errors.hpp"
+#include "support/paths.hpp"
+
+using namespace segue;
+using tasks::ArcGeometry;
+using tasks::ColourShift;
+using tasks::Grid;
+
+namespace {
+
+std::array<int, 3> pixel(const io::Image& image, int x, int y) {
+  const auto at = static_cast<std::size_t>((y * image.width + x) * 3);
+  return {image.pixels[at], image.pixels[at + 1], image.pixels[at + 2]};
+}
+
+constexpr std::array<int, 3> black = {0, 0, 0}, grey = {85, 85, 85}, blue = {0, 116, 217}, red = {255, 65, 54};
+
+Grid random_grid(tasks::Draws& draws, int height, int width) {
+  Grid grid{height, width, {}};
+  for (int i = 0; i < height * width; ++i) grid.cells.push_back(static_cast<std::uint8_t>(draws.below(10)));
+  return grid;
+}
+
+/// What a model does to a picture: a tint over all of it and noise on every value.
+io::Image worn(io::Image image, const std::array<int, 3>& tint, int noise, std::uint64_t seed) {
+  tasks::Draws draws(seed);
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) {
+    const int v = image.pixels[i] + tint[i % 3] + draws.between(-noise, noise);
+    image.pixels[i] = static_cast<std::uint8_t>(std::clamp(v, 0, 255));
+  }
+  return image;
+}
+
+std::string one_pair(const std::string& input, const std::string& output) {
+  return "{\"input\": " + input + ", \"output\": " + output + "}";
+}
+
+}  // namespace
+
+TEST_CASE("the cell size is the paper's at 400 pixels", "[tasks]") {
+  CHECK(tasks::fit_arc_geometry(30, 400) == ArcGeometry{400, 11, 2});  // (400 - 62) / 30
+  CHECK(tasks::fit_arc_geometry(3, 400) == ArcGeometry{400, 130, 2});  // (400 - 8) / 3
+  CHECK(tasks::fit_arc_geometry(133, 400) == std::nullopt);
+}
+
+TEST_CASE("smaller canvases have thinner lines, then none", "[tasks]") {
+  CHECK(tasks::fit_arc_geometry(8, 64) == ArcGeometry{64, 6, 1});    // (64 - 9) / 8
+  CHECK(tasks::fit_arc_geometry(21, 64) == ArcGeometry{64, 2, 1});   // (64 - 22) / 21 = 2
+  CHECK(tasks::fit_arc_geometry(22, 64) == ArcGeometry{64, 2, 0});   // (64 - 23) / 22 = 1, 64 / 22
+  CHECK(tasks::fit_arc_geometry(33, 64) == ArcGeometry{64, 1, 0});
+  CHECK(tasks::fit_arc_geometry(64, 64) == ArcGeometry{64, 1, 0});
+  CHECK(tasks::fit_arc_geometry(65, 64) == std::nullopt);
+  CHECK(tasks::fit_arc_geometry(0, 64) == std::nullopt);
+}
+
+TEST_CASE("a grid is drawn where the paper draws it", "[tasks]") {
+  // 2x3 cells of 11 pixels: the block is 28 high and 41 wide and begins at (186, 179).
+  const Grid grid{2, 3, {0, 1, 2, 2, 1, 0}};
+  const io::Image image = tasks::render_grid(grid, {400, 11, 2});
+  CHECK(pixel(image, 178, 200) == black);
+  CHECK(pixel(image, 179, 186) == grey);
+  CHECK(pixel(image, 179, 185) == black);
+  CHECK(pixel(image, 180, 187) == grey);
+  CHECK(pixel(image, 181, 188) == black);  // cell 0
+  CHECK(pixel(image, 191, 198) == black);
+  CHECK(pixel(image, 192, 188) == grey);
+  CHECK(pixel(image, 193, 188) == grey);
+  CHECK(pixel(image, 194, 188) == blue);
+  CHECK(pixel(image, 207, 188) == red);
+  CHECK(pixel(image, 217, 198) == red);
+  CHECK(pixel(image, 218, 198) == grey);
+  CHECK(pixel(image, 219, 213) == grey);
+  CHECK(pixel(image, 220, 213) == black);
+  CHECK(pixel(image, 181, 201) == red);  // second row
+  CHECK(pixel(image, 219, 214) == black);
+  CHECK_THROWS_AS(tasks::render_grid({1, 1, {10}}, {400, 11, 2}), InputError);
+  CHECK_THROWS_AS(tasks::render_grid({1, 40, std::vector<std::uint8_t>(40)}, {400, 11, 2}), InputError);
+}
+
+TEST_CASE("grids are read back, with and without the shift", "[tasks]") {
+  tasks::Draws draws(11);
+  for (const int canvas : {400, 128, 64}) {
+    for (int side = 1; side <= 30; ++side) {
+      const Grid grid = random_grid(draws, std::max(1, side / 2), side);
+      const ArcGeometry geometry = *tasks::fit_arc_geometry(side, canvas);
+      const io::Image image = tasks::render_grid(grid, geometry);
+      CHECK(tasks::decode_grid(image, grid.height, grid.width, geometry, ColourShift::Off) == grid);
+      CHECK(tasks::decode_grid(image, grid.height, grid.width, geometry, ColourShift::On) == grid);
+    }
+  }
+}
+
+TEST_CASE("the shift passes take a tint out", "[tasks]") {
+  // Black under a red tint of 75 is nearer to maroon than to black; blue and green are still themselves and say what
+  // the tint is.
+  const std::array<std::uint8_t, 6> colours = {1, 1, 3, 3, 1, 0};
+  Grid grid{6, 6, std::vector<std::uint8_t>(36)};
+  for (std::size_t i = 0; i < 36; ++i) grid.cells[i] = colours[i % 6];
+  for (const int canvas : {64, 400}) {
+    const ArcGeometry geometry = *tasks::fit_arc_geometry(6, canvas);
+    const io::Image image = worn(tasks::render_grid(grid, geometry), {75, 0, 0}, 12, 1);
+    Grid wrong = grid;
+    std::replace(wrong.cells.begin(), wrong.cells.end(), std::uint8_t{0}, std::uint8_t{9});
+    CHECK(tasks::decode_grid(image, 6, 6, geometry, ColourShift::Off) == wrong);
+    CHECK(tasks::decode_grid(image, 6, 6, geometry, ColourShift::On) == grid);
+  }
+}
+
+TEST_CASE("cell means are truncated and ties go to the first colour", "[tasks]") {
+  const ArcGeometry geometry{64, 64, 0};
+  io::Image image{64, 64, 3, std::vector<std::uint8_t>(64 * 64 * 3, 0)};
+  // Between black (0, 0, 0) and maroon (135, 12, 37) the border runs at 73.1 of red alone; a mean of 73.5 counts as 73.
+  for (std::size_t i = 0; i < image.pixels.size(); i += 3) image.pixels[i] = i / 3 % 2 ? 74 : 73;
+  CHECK(tasks::decode_grid(image, 1, 1, geometry, ColourShift::Off).cells[0] == 0);
+  for (std::size_t i = 0; i < image.pixels.size(); i += 3) image.pixels[i] = 74;
+  CHECK(tasks::decode_grid(image, 1, 1, geometry, ColourShift::Off).cells[0] == 9);
+  CHECK_THROWS_AS(tasks::decode_grid(image, 2, 2, geometry), InputError);
+  CHECK_THROWS_AS(tasks::decode_grid(image, 1, 1, {32, 32, 0}), InputError);
+}
+
+TEST_CASE("attempts: any may be right, a task wants all inputs", "[tasks]") {
+  const Grid a{1, 2, {1, 2}}, b{1, 2, {1, 3}}, wide{1, 3, {1, 2, 3}};
+  const std::vector<Grid> truths = {a, b};
+  const std::vector<std::vector<Grid>> answers = {{b, a}, {a, a}};
+  tasks::GridScore score = tasks::score_grids(answers, truths);
+  CHECK(score.inputs == 2);
+  CHECK(score.solved == 1);
+  CHECK(score.exact() == 0.5);
+  CHECK(!score.all_solved());
+  CHECK(score.cell_accuracy == 0.5);
+  const std::vector<std::vector<Grid>> better = {{b, a}, {b, a}};
+  CHECK(tasks::score_grids(better, truths).all_solved());
+  CHECK(tasks::cell_accuracy(wide, a) == 0.0);
+  const std::vector<std::vector<Grid>> empty = {{}, {a}};
+  CHECK_THROWS_AS(tasks::score_grids(empty, truths), InputError);
+}
+
+TEST_CASE("a file is a task, a folder is one rule", "[tasks]") {
+  const support::TempDir dir;
+  const std::string small = one_pair("[[1, 2]]", "[[2], [1]]"), other = one_pair("[[3]]", "[[4]]");
+  std::string long_row = "[[0";
+  for (int i = 1; i < 70; ++i) long_row += ", 0";
+  long_row += "]]";
+  write_file_atomically((dir / "b.json").string(), "{\"train\": [" + small + ", " + other + "], \"test\": [" + other + "]}");
+  write_file_atomically((dir / "a.json").string(),
+                        "{\"train\": [" + one_pair("[[5]]", "[[6]]") + "], \"test\": [" + one_pair(long_row, "[[1]]") + "]}");
+  write_file_atomically((dir / "notes.txt").string(), "not a task");
+
+  const tasks::Arc file((dir / "b.json").string(), 64);
+  CHECK(file.name() == "b");
+  CHECK(file.available() == 2);
+  CHECK(file.train(1).size() == 1);
+  CHECK(file.test(1).size() == 1);
+  CHECK(file.test(1)[0].output.cells == std::vector<std::uint8_t>{4});
+  CHECK(file.geometry() == *tasks::fit_arc_geometry(2, 64));
+  CHECK(file.skipped() == 0);
+  CHECK(file.train(1)[0].output.height == 2);
+
+  const tasks::Arc folder(dir.path().string() + "/", 64);
+  CHECK(folder.name() == dir.path().filename().string());
+  CHECK(folder.available() == 4);  // a: train (its test does not fit); b: two of train, one of test
+  CHECK(folder.skipped() == 1);
+  CHECK(folder.train(2)[0].name == "a/train/0");
+  CHECK(folder.train(2)[1].name == "b/train/0");
+  REQUIRE(folder.test(2).size() == 2);
+  CHECK(folder.test(2)[0].name == "b/train/1");
+  CHECK(folder.test(2)[1].name == "b/test/0");
+  CHECK(folder.geometry().cell == tasks::fit_arc_geometry(2, 64)->cell);
+  CHECK(support::contains(support::message_of<InputError>([&] { folder.train(5); }), "is 5, expected 1 to 4"));
+  const tasks::Pair rendered = folder.render(folder.train(1)[0]);
+  CHECK(tasks::decode_grid(rendered.target, 1, 1, folder.geometry()).cells[0] == 6);
+}
+
+TEST_CASE("faults of a task file are one sentence", "[tasks]") {
+  const support::TempDir dir;
+  const std::string path = (dir / "t.json").string();
+  const auto fault = [&](const std::string& text) {
+    write_file_atomically(path, text);
+    return support::message_of<InputError>([&] { tasks::Arc(path, 64); });
+  };
+  const std::string good = one_pair("[[1]]", "[[2]]");
+  CHECK(support::contains(fault("{\"train\": [" + good + "]}"), "key 'test' is missing"));
+  CHECK(support::contains(fault("{\"train\": [" + one_pair("[[1, 2], [1]]", "[[2]]") + "], \"test\": []}"),
+                          "a row of the input of train pair 0 is 1 cells, expected 2"));
+  CHECK(support::contains(fault("{\"train\": [" + one_pair("[[1]]", "[[12]]") + "], \"test\": []}"),
+                          "a cell of the output of train pair 0 is 12, expected 0 to 9"));
+  CHECK(support::contains(fault("{\"train\": [" + one_pair("[]", "[[1]]") + "], \"test\": []}"), "rows of cells"));
+  CHECK(support::contains(fault("[1, 2"), path));
+  const support::TempDir empty;
+  CHECK_THROWS_AS(tasks::Arc(empty.path().string(), 64), InputError);
+}
+
+TEST_CASE("every published grid survives drawing and reading", "[tasks][data]") {
+  const auto dir = support::data_dir("arc");
+  if (!dir) return;
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(*dir)) {
+    if (entry.path().extension() == ".json") files.push_back(entry.path().string());
+  }
+  std::sort(files.begin(), files.end());
+  CHECK(files.size() == 1431);
+  int grids = 0, tinted = 0, tinted_exact = 0, small = 0, skipped = 0, smallest_cell = 400;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const tasks::GridTask task = tasks::read_grid_task(files[i]);
+    const tasks::Arc large(task, 400);
+    CHECK(large.skipped() == 0);
+    if (support::contains(files[i], "arc-agi-1")) smallest_cell = std::min(smallest_cell, large.geometry().cell);
+    for (const std::vector<tasks::GridPair>* pairs : {&task.train, &task.test}) {
+      for (const tasks::GridPair& pair : *pairs) {
+        for (const Grid* grid : {&pair.input, &pair.output}) {
+          ++grids;
+          const io::Image image = tasks::render_grid(*grid, large.geometry());
+          INFO(pair.name);
+          CHECK(tasks::decode_grid(image, grid->height, grid->width, large.geometry()) == *grid);
+        }
+      }
+    }
+    if (i % 8 == 0) {  // noise on 400x400 pixels takes its time
+      const Grid& answer = task.test.front().output;
+      const io::Image image = worn(tasks::render_grid(answer, large.geometry()), {10, -8, 12}, 20, i);
+      tinted_exact += tasks::decode_grid(image, answer.height, answer.width, large.geometry()) == answer ? 1 : 0;
+      ++tinted;
+    }
+    std::size_t drawn = 0;
+    try {
+      const tasks::Arc tiny(task, 64);
+      for (const auto& pairs : {tiny.train(tiny.available()), tiny.test(tiny.available())}) {
+        for (const tasks::GridPair& pair : pairs) {
+          const io::Image image = tasks::render_grid(pair.output, tiny.geometry());
+          small += tasks::decode_grid(image, pair.output.height, pair.output.width, tiny.geometry()) == pair.output ? 1 : 0;
+          ++drawn;
+        }
+      }
+      CHECK(drawn + static_cast<std::size_t>(tiny.skipped()) == task.train.size() + task.test.size());
+    } catch (const InputError&) {
+      CHECK(support::contains(files[i], "1d_padded_fill"));  // the only rule whose every grid may be too long
+    }
+    skipped += static_cast<int>(task.train.size() + task.test.size() - drawn);
+  }
+  std::printf("arc: %d grids, %d of %d tinted answers exact, %d answers exact at 64 pixels, %d pairs skipped there\n",
+              grids, tinted_exact, tinted, small, skipped);
+  CHECK(grids == 12308);
+  CHECK(smallest_cell == 11);
+  CHECK(tinted_exact == tinted);
+  CHECK(skipped == 56);
+  CHECK(small + skipped == grids / 2);
+}
