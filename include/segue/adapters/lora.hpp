@@ -106,6 +106,8 @@ class LoraLinear {
   /// Adds the enabled adapters' slot 0 to the weight: no cost per call any more. The weight is kept aside, so that
   /// `unmerge` restores its bits.
   void merge(Exec<typename P::Device>& exec) {
+    static_assert(is_tensor<typename Base::Weight>,
+                  "LoraLinear::merge: only a weight that is a dense tensor can take the update; keep the adapters apart");
     if (merged_ || adapters_.empty()) return;
     original_ = base_.weight();
     const std::int64_t out = base_.out_features(), in = base_.in_features();

@@ -28,6 +28,8 @@ template <class C, Value Q, Value K, Value V>
 auto attention(C& ctx, const Q& q, const K& k, const V& v, int heads,
                const Tensor<std::uint8_t, 2, typename C::Space>& key_mask = {}) {
   using T = detail::value_t<Q>;
+  static_assert(std::is_same_v<T, detail::value_t<K>> && std::is_same_v<T, detail::value_t<V>>,
+                "attention: q, k and v must have one dtype; cast the others");
   using Space = typename C::Space;
   using A = Accum<T>;
   const auto& qt = value_of(q);

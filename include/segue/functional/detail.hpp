@@ -32,6 +32,12 @@ using value_t = typename std::remove_cvref_t<X>::value_type;
 template <class X>
 inline constexpr int rank_of = std::remove_cvref_t<X>::rank();
 
+/// Whether a weight's memory is that of the device; a weight that is no tensor answers for itself.
+template <class W, class Space>
+inline constexpr bool lives_in = true;
+template <class T, int Rank, class WeightSpace, class Space>
+inline constexpr bool lives_in<Tensor<T, Rank, WeightSpace>, Space> = std::is_same_v<WeightSpace, Space>;
+
 /// Element type of the gradient of a weight; any type will do for a frozen one.
 template <class W>
 struct GradType {

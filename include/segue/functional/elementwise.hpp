@@ -51,6 +51,7 @@ auto silu(C& ctx, const X& x) {
 template <class C, Value X, Value Y>
 auto add(C& ctx, const X& a, const Y& b) {
   using T = detail::value_t<X>;
+  static_assert(std::is_same_v<T, detail::value_t<Y>>, "add: a and b must have one dtype; cast one of them");
   constexpr int Rank = detail::rank_of<X>;
   using Space = typename C::Space;
   const auto& at = value_of(a);
@@ -93,6 +94,7 @@ auto scale(C& ctx, const X& x, double factor) {
 template <class C, Value X, Value Y>
 auto multiply(C& ctx, const X& a, const Y& b) {
   using T = detail::value_t<X>;
+  static_assert(std::is_same_v<T, detail::value_t<Y>>, "multiply: a and b must have one dtype; cast one of them");
   constexpr int Rank = detail::rank_of<X>;
   using Space = typename C::Space;
   const auto& at = value_of(a);

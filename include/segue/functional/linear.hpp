@@ -67,12 +67,17 @@ Shape<Rank> with_last(Shape<Rank> shape, std::int64_t last) {
 /// Cost: 2·rows·in·out flops forward, the same for each of dx and dW.
 template <class C, Value X, class W, class B>
 auto linear(C& ctx, const X& x, const W& w, const B& bias, ops::Activation activation = ops::Activation::none) {
+  static_assert(is_var<W> || FrozenWeight<W>,
+                "linear: w must be a Var that trains, or a frozen weight: a rank-2 Tensor, or a type that "
+                "segue::FrozenOps is specialised for before the call");
   using T = detail::value_t<X>;
   using TB = detail::value_t<B>;
   constexpr int Rank = detail::rank_of<X>;
   using Space = typename C::Space;
   const auto& weight = detail::weight_of(w);
   using Weight = std::remove_cvref_t<decltype(weight)>;
+  static_assert(detail::lives_in<Weight, Space>,
+                "linear: the weight is in the memory of another device than the context; copy it there first");
   const std::int64_t in = FrozenOps<Weight>::in_features(weight), out = FrozenOps<Weight>::out_features(weight);
   const auto& xt = value_of(x);
   if (xt.extent(Rank - 1) != in)
