@@ -10,7 +10,7 @@ SEGUE_NAMESPACE_BEGIN
 /// How a frozen linear multiplies by its weight. The dense tensor is one case; a block-scaled or a streamed weight
 /// specialises this struct with the same members and every frozen linear and LoRA layer takes it:
 ///   out_features(w), in_features(w)
-///   forward(exec, w, x (M, in), y (M, out), epilogue)        y = epilogue(x·Wᵀ)
+///   forward(exec, w, x (M, in), y (M, out), epilogue, mode)  y = epilogue(x·Wᵀ), or epilogue(x·Wᵀ + y) to accumulate
 ///   backward_input(exec, w, dy (M, out), dx (M, in), mode)   dx (+)= dy·W
 template <class W>
 struct FrozenOps;
@@ -24,12 +24,12 @@ struct FrozenOps<Tensor<TW, 2, Space>> {
 
   template <class Device, class TX, class TY, class TB>
   static void forward(Exec<Device>& exec, const W& w, View<TX, 2, Space> x, View<TY, 2, Space> y,
-                      const ops::Epilogue<TY, TB, Space>& epilogue) {
+                      const ops::Epilogue<TY, TB, Space>& epilogue, ops::GradMode mode = ops::GradMode::overwrite) {
     const auto scratch = functional::detail::scratch(
         exec, ops::gemm_workspace_bytes<std::remove_cv_t<TX>, TW, TY>(exec, x.extent(0), w.extent(0), w.extent(1),
                                                                       ops::Transpose::no, ops::Transpose::yes));
-    ops::gemm(exec, View<const std::remove_cv_t<TX>, 2, Space>(x), ops::Transpose::no, w.cview(), ops::Transpose::yes, y, {},
-              epilogue, scratch.view());
+    ops::gemm(exec, View<const std::remove_cv_t<TX>, 2, Space>(x), ops::Transpose::no, w.cview(), ops::Transpose::yes, y,
+              {1.0, mode == ops::GradMode::accumulate ? 1.0 : 0.0}, epilogue, scratch.view());
   }
 
   template <class Device, class TY, class TX>

@@ -51,19 +51,15 @@ inline std::vector<SlotRun> slot_runs(std::span<const std::int32_t> sample_slots
   return runs;
 }
 
-template <class Device, class TX, class TW, class TY, class TB, class Space>
+template <class Device, class TX, class TW, class TY, class Space>
 void multiply(Exec<Device>& exec, View<TX, 2, Space> x, ops::Transpose tx, View<TW, 2, Space> w, ops::Transpose tw,
-              View<TY, 2, Space> y, ops::GemmScale scale, const ops::Epilogue<TY, TB, Space>& epilogue) {
+              View<TY, 2, Space> y, ops::GemmScale scale) {
   using XV = std::remove_cv_t<TX>;
   using WV = std::remove_cv_t<TW>;
   const std::int64_t k = tx == ops::Transpose::no ? x.extent(1) : x.extent(0);
   const auto s = scratch(exec, ops::gemm_workspace_bytes<XV, WV, TY>(exec, y.extent(0), y.extent(1), k, tx, tw));
-  ops::gemm(exec, View<const XV, 2, Space>(x), tx, View<const WV, 2, Space>(w), tw, y, scale, epilogue, s.view());
-}
-template <class Device, class TX, class TW, class TY, class Space>
-void multiply(Exec<Device>& exec, View<TX, 2, Space> x, ops::Transpose tx, View<TW, 2, Space> w, ops::Transpose tw,
-              View<TY, 2, Space> y, ops::GemmScale scale) {
-  multiply(exec, x, tx, w, tw, y, scale, ops::Epilogue<TY, TY, Space>{});
+  ops::gemm(exec, View<const XV, 2, Space>(x), tx, View<const WV, 2, Space>(w), tw, y, scale,
+            ops::Epilogue<TY, TY, Space>{}, s.view());
 }
 
 }  // namespace detail
@@ -81,6 +77,8 @@ auto lora_linear(C& ctx, const X& x, const W& w, const Tensor<TB, 1, typename C:
   constexpr int Rank = detail::rank_of<X>;
   using Space = typename C::Space;
   using Delta = LoraDelta<TA, Space, Grad>;
+  static_assert(detail::lives_in<W, Space>,
+                "lora_linear: the weight is in the memory of another device than the context; copy it there first");
   constexpr auto keep = ops::Transpose::no;
   constexpr auto flip = ops::Transpose::yes;
   auto& exec = ctx.exec();
@@ -100,7 +98,6 @@ auto lora_linear(C& ctx, const X& x, const W& w, const Tensor<TB, 1, typename C:
   const auto x_rows = rows_of(xt.cview(), "lora_linear");
   const auto y_rows = rows_of(y.view());
   const ops::Epilogue<T, TB, Space> epilogue{bias.cview(), activation, detail::rows(pre.view())};
-  FrozenOps<W>::forward(exec, w, x_rows, y_rows, deltas.empty() ? epilogue : ops::Epilogue<T, TB, Space>{});
 
   // What the backward needs of one delta.
   struct Kept {
@@ -134,14 +131,15 @@ auto lora_linear(C& ctx, const X& x, const W& w, const Tensor<TB, 1, typename C:
     for (const auto& run : k.runs) {
       const auto t = k.t.view().slice(0, run.begin, run.end);
       detail::multiply(exec, source.slice(0, run.begin, run.end), keep, k.a.cview()[run.slot], flip, t, {});
-      auto last = i + 1 == deltas.size() ? epilogue : ops::Epilogue<T, TB, Space>{};
-      if (last.pre_activation.data_handle())
-        last.pre_activation = last.pre_activation.slice(0, run.begin, run.end);
       detail::multiply(exec, t, keep, k.b.cview()[run.slot], flip, y_rows.slice(0, run.begin, run.end),
-                       {d.scale, 1.0}, last);
+                       {d.scale, i == 0 ? 0.0 : 1.0});
     }
     if (records) kept.push_back(std::move(k));
   }
+  // The deltas come first: they are small, so that a narrow y loses little by holding them, and the large product is
+  // rounded once, together with bias and activation. A fresh adapter (B = 0) then changes no bit in any precision.
+  FrozenOps<W>::forward(exec, w, x_rows, y_rows, epilogue,
+                        deltas.empty() ? ops::GradMode::overwrite : ops::GradMode::accumulate);
   if (!records) return Var<T, Rank, Space>(std::move(y));
 
   bool any_a = false;
