@@ -10,5 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../cmake/setup.sh"
 
 segue_setup examples
 segue_build release fewshot
+# GNU's threads wait by spinning: beside any other load, small operators would take a hundred times as long.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 # The program takes this script's place: its exit code and its Ctrl-C are the script's.
 exec "$segue_root/build/release/examples/fewshot" "$@"

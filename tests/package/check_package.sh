@@ -56,6 +56,13 @@ add_subdirectory)
     exit 1
   fi
   ;;
+readme)
+  awk '/^```cpp$/ { on = 1; next } /^```$/ { on = 0 } on' "$source/README.md" >"$work/main.cpp"
+  "$compiler" -std=c++20 -O0 -Wall -Wextra -Werror "-I$source/include" "$@" "$work/main.cpp" -o "$work/consumer"
+  # The program must learn: its last loss is below its first.
+  "$work/consumer" | tee "$work/log"
+  awk '/^step/ { if (!n++) first = $4; last = $4 } END { exit !(n > 1 && last < 0.8 * first) }' "$work/log"
+  ;;
 plain)
   "$compiler" -std=c++20 -O0 "-I$source/include" "$@" "$here/plain/main.cpp" -o "$work/consumer"
   "$work/consumer"
