@@ -94,7 +94,8 @@ class GeneratedClips {
       batch.text = exec.empty<float, 3>({batch_, 1, text_dim_});
       segue::ops::fill(exec, 0.0, batch.text.view());
       segue::ops::fill(exec, 0.0, batch.condition.view());
-      segue::ops::fill(exec, 1.0, batch.condition.view().slice(1, 0, 1).slice(2, 0, 1));
+      for (std::int64_t i = 0; i < batch_; ++i)
+        segue::ops::fill(exec, 1.0, batch.condition.view()[i].slice(0, 0, 1).slice(1, 0, 1));
     }
     if (exec.planning()) return;
     const tasks::ClipShape shape{spec_.frames, spec_.height, spec_.width, 3};
