@@ -166,6 +166,7 @@ double inner(const Tensor<T, Rank, HostSpace>& a, const Tensor<T, Rank, HostSpac
 ///     gradient that overwrites and one that accumulates, and where its output is kept by a consumer;
 ///   - keeping activations or rebuilding them from recipes gives the same bits, and so do repeated runs;
 ///   - a leaf that is frozen receives nothing and changes no other gradient;
+///   - planning takes the same memory at its peak as running;
 ///   - over plain tensors the result is a plain tensor with the same bits, and nothing is recorded (not asked of
 ///     operators that take a `Var` only: TakesTensors = false).
 template <bool TakesTensors = true, class F, class... Leaf>
@@ -229,6 +230,19 @@ void check_operator(const std::string& name, Bench<Fp64>& bench, F&& f, Leaf&...
     };
     (freeze(leaf, I), ...);
   }(std::index_sequence_for<Leaf...>{});
+
+  // Planning hands out addresses without memory: an operator that touched them would crash.
+  const auto peak = [&](bool planning) {
+    (leaf.slot().reset(), ...);
+    bench.exec.pool().reset_peak();
+    const std::size_t before = bench.exec.pool().statistics().current_bytes;
+    bench.exec.set_planning(planning);
+    ctx.backward(run(), seed);
+    (leaf.slot().reset(), ...);
+    bench.exec.set_planning(false);
+    return bench.exec.pool().statistics().peak_bytes - before;
+  };
+  CHECK(peak(true) == peak(false));
 
   if constexpr (TakesTensors) {
     bench.exec.random() = draws;
