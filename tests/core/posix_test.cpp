@@ -133,7 +133,8 @@ TEST_CASE("A place that cannot be written is named with its reason", "[core]") {
   make_directories(folder.path + "/c");
   CHECK(contains(write(folder.path + "/c"), "/c: cannot be written: Is a directory"));
   CHECK(folder.names() == std::vector<std::string>{"a", "c"});
-  CHECK(contains(message_of<InputError>([&] { AppendLog log(folder.a + "/b"); }), "cannot be written: Not a directory"));
+  CHECK(
+      contains(message_of<InputError>([&] { AppendLog log(folder.a + "/b"); }), "cannot be written: Not a directory"));
 }
 
 TEST_CASE("A full disk is an error and leaves nothing", "[core]") {
@@ -142,10 +143,11 @@ TEST_CASE("A full disk is an error and leaves nothing", "[core]") {
   REQUIRE(child >= 0);
   if (child == 0) {
     // A limit on the size of files stands for the full disk.
-    const struct ::rlimit limit {1000, 1000};
+    const struct ::rlimit limit { 1000, 1000 };
     ::setrlimit(RLIMIT_FSIZE, &limit);
     ::signal(SIGXFSZ, SIG_IGN);
-    const std::string message = message_of<InputError>([&] { write_file_atomically(folder.a, std::string(5000, 'x')); });
+    const std::string message =
+        message_of<InputError>([&] { write_file_atomically(folder.a, std::string(5000, 'x')); });
     ::_exit(contains(message, "/a: cannot be written: File too large") ? 0 : 1);
   }
   int status = 0;
@@ -182,9 +184,11 @@ TEST_CASE("Folders are made, looked at and listed in byte order", "[core]") {
   CHECK(is_file(folder.a));
   CHECK(!is_file(folder.path));
   CHECK(!is_file(folder.path + "/none"));
-  CHECK(contains(message_of<InputError>([&] { make_directories(folder.a + "/b"); }), "cannot be made a folder: Not a dir"));
+  CHECK(contains(message_of<InputError>([&] { make_directories(folder.a + "/b"); }),
+                 "cannot be made a folder: Not a dir"));
   CHECK(contains(message_of<InputError>([&] { make_directories(folder.a); }), "cannot be made a folder: Not a dir"));
-  for (const std::string name : {"10", "9", "B", "b", "\xC3\xA4"}) write_file_atomically(folder.path + "/x/" + name, "");
+  for (const std::string name : {"10", "9", "B", "b", "\xC3\xA4"})
+    write_file_atomically(folder.path + "/x/" + name, "");
   CHECK(list_directory(folder.path + "/x") == std::vector<std::string>{"10", "9", "B", "b", "y", "\xC3\xA4"});
   CHECK(contains(message_of<InputError>([&] { list_directory(folder.a); }), "cannot be listed: Not a directory"));
   CHECK(join_path("a", "b") == "a/b");

@@ -90,8 +90,8 @@ TEST_CASE("An index that does not match its shards is refused", "[io]") {
   CHECK(contains(with(a + c + R"("b":2)"), "weight_map entry 'b' is the number 2, expected a string"));
   CHECK(contains(with(""), "weight_map is empty"));
   const std::string plain = "expected the name of a .safetensors file in the same folder";
-  for (const std::string name : {"../m-2.safetensors", "/tmp/m-2.safetensors", "./m-2.safetensors", "m-2.bin", "",
-                                 "..", "m-2.safetensors\\u0000.safetensors"}) {
+  for (const std::string name : {"../m-2.safetensors", "/tmp/m-2.safetensors", "./m-2.safetensors", "m-2.bin", "", "..",
+                                 "m-2.safetensors\\u0000.safetensors"}) {
     INFO(name);
     CHECK(contains(with(a + c + R"("b":")" + name + "\""), plain));
   }
@@ -117,7 +117,8 @@ TEST_CASE("A folder is searched for the names that the field uses", "[io]") {
     CHECK(io::Checkpoint(folder).names() == std::vector<std::string>{name});
   }
   CHECK(io::Checkpoint(join_path(folder, "other.safetensors")).names() == std::vector<std::string>{"other"});
-  CHECK(contains(message_of<InputError>([&] { io::Checkpoint c(join_path(folder, "none")); }), "cannot be read: No such"));
+  CHECK(contains(message_of<InputError>([&] { io::Checkpoint c(join_path(folder, "none")); }),
+                 "cannot be read: No such"));
 }
 
 TEST_CASE("A missing tensor is named with its nearest neighbour", "[io]") {

@@ -74,9 +74,9 @@ std::string little_endian(std::uint32_t v, int bytes) {
 
 /// A bottom-up BMP of 24 bits a pixel; `rows` are BGR and padded to 4 bytes.
 std::string hand_bmp(std::uint32_t width, std::uint32_t height, const std::string& rows) {
-  return "BM" + little_endian(54 + static_cast<std::uint32_t>(rows.size()), 4) + little_endian(0, 4) + little_endian(54, 4) +
-         little_endian(40, 4) + little_endian(width, 4) + little_endian(height, 4) + little_endian(1, 2) +
-         little_endian(24, 2) + std::string(24, '\0') + rows;
+  return "BM" + little_endian(54 + static_cast<std::uint32_t>(rows.size()), 4) + little_endian(0, 4) +
+         little_endian(54, 4) + little_endian(40, 4) + little_endian(width, 4) + little_endian(height, 4) +
+         little_endian(1, 2) + little_endian(24, 2) + std::string(24, '\0') + rows;
 }
 
 /// A baseline JPEG by Pillow: 9x5 pixels of RGB (200, 100, 50).
@@ -85,8 +85,10 @@ std::string pillow_jpeg() {
       "ffd8ffe000104a46494600010100000100010000ffdb004300100b0c0e0c0a100e0d0e1211101318281a181616183123251d283a333d3c39"
       "33383740485c4e404457453738506d51575f626768673e4d71797064785c656763ffdb0043011112121815182f1a1a2f6342384263636363"
       "6363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363ffc000110800"
-      "05000903012200021101031101ffc4001500010100000000000000000000000000000002ffc400141001000000000000000000000000000000"
-      "00ffc40014010100000000000000000000000000000005ffc40014110100000000000000000000000000000000ffda000c0301000211031100"
+      "05000903012200021101031101ffc4001500010100000000000000000000000000000002ffc4001410010000000000000000000000000000"
+      "00"
+      "00ffc40014010100000000000000000000000000000005ffc40014110100000000000000000000000000000000ffda000c03010002110311"
+      "00"
       "3f009005997fffd9";
   std::string bytes;
   for (std::size_t i = 0; i < hex.size(); i += 2) {
@@ -133,7 +135,8 @@ TEST_CASE("PNGs of other makers are read", "[io]") {
     CHECK(decode(hand_png(1, 1, 8, 4, std::string("\0\x40\x80", 3))) == Image{1, 1, 4, {64, 64, 64, 128}});
   }
   SECTION("filters up, left, average and Paeth") {
-    const std::string rows = std::string("\0\x0A\x14", 3) + "\x02\x01\x01" + "\x01\x05\x05" + "\x03\x02\x02" + "\x04\x01\x01";
+    const std::string rows =
+        std::string("\0\x0A\x14", 3) + "\x02\x01\x01" + "\x01\x05\x05" + "\x03\x02\x02" + "\x04\x01\x01";
     CHECK(decode(hand_png(2, 5, 8, 0, rows)) == Image{2, 5, 1, {10, 20, 11, 21, 5, 10, 4, 9, 5, 10}});
   }
   SECTION("a chunk that nobody knows is skipped, even if damaged") {
@@ -148,7 +151,8 @@ TEST_CASE("BMP and JPEG files are read", "[io]") {
   CHECK(decode(bmp) == Image{1, 2, 3, {30, 20, 10, 3, 2, 1}});
   CHECK(contains(error_of(bmp.substr(0, bmp.size() - 1)), "p.png: the BMP is truncated"));
   CHECK(contains(error_of(bmp.substr(0, 20)), "p.png: the BMP is truncated"));
-  CHECK(contains(error_of(hand_bmp(70000, 1, "")), "p.png: the image's size is 70000x1, expected sides from 1 to 16384"));
+  CHECK(
+      contains(error_of(hand_bmp(70000, 1, "")), "p.png: the image's size is 70000x1, expected sides from 1 to 16384"));
 
   const Image jpeg = decode(pillow_jpeg());
   REQUIRE(jpeg.width == 9);
@@ -174,6 +178,7 @@ TEST_CASE("Channels are converted by stated rules", "[io]") {
         Image{4, 1, 1, {76, 150, 29, 255}});
   CHECK(io::convert_channels(rgba, 4) == rgba);
   CHECK_THROWS_AS(io::convert_channels(rgba, 2), InputError);
+  CHECK_THROWS_AS(io::convert_channels(Image{}, 3), InputError);
   const std::string file = hand_png(1, 1, 8, 4, std::string("\0\x40\x80", 3));
   CHECK(decode(file, 3) == Image{1, 1, 3, {159, 159, 159}});
   CHECK(decode(file, 1) == Image{1, 1, 1, {159}});
@@ -196,7 +201,8 @@ TEST_CASE("Damaged pictures are refused with one sentence", "[io]") {
     CHECK(error_of(broken).starts_with("p.png: "));
   }
   CHECK(error_of("hello") == "p.png: is not a PNG, JPEG or BMP image");
-  CHECK(contains(error_of(hand_png(20000, 1, 8, 0, "")), "the image's size is 20000x1, expected sides from 1 to 16384"));
+  CHECK(
+      contains(error_of(hand_png(20000, 1, 8, 0, "")), "the image's size is 20000x1, expected sides from 1 to 16384"));
   CHECK(contains(error_of(hand_png(0, 1, 8, 0, "")), "corrupt"));
   CHECK(contains(error_of(hand_png(4, 4, 8, 2, std::string("\0\1", 2))), "p.png: the image is corrupt"));
   CHECK(contains(error_of(hand_png(4, 4, 5, 2, std::string(52, '\0'))), "p.png: the image is corrupt"));
@@ -232,7 +238,8 @@ TEST_CASE("Random damage behind correct checksums does no harm", "[io]") {
     for (const std::string& input : inputs) {
       try {
         const Image image = decode(input, 3);
-        CHECK(image.pixels.size() == static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * 3);
+        CHECK(image.pixels.size() ==
+              static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * 3);
         ++decoded;
       } catch (const InputError&) {
       }

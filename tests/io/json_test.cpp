@@ -30,7 +30,8 @@ std::string nested(std::size_t depth) { return std::string(depth, '[') + std::st
 
 TEST_CASE("JSON documents are read with kinds and order", "[io]") {
   const Json json = parse_json(
-      R"({"b": -3, "a": [true, null, 1.5, "x\u00e9\n\ud83d\ude00"], "n": {"k": 1e3}, "": 9223372036854775807})", "c.json");
+      R"({"b": -3, "a": [true, null, 1.5, "x\u00e9\n\ud83d\ude00"], "n": {"k": 1e3}, "": 9223372036854775807})",
+      "c.json");
   CHECK(json.keys() == std::vector<std::string>{"b", "a", "n", ""});
   CHECK(json.get<int>("b", "c.json") == -3);
   CHECK(json.get<double>("b", "c.json") == -3.0);
@@ -86,7 +87,8 @@ TEST_CASE("A document with too many values is refused before it fills the memory
 }
 
 TEST_CASE("Getters name the key, what was found and what was expected", "[io]") {
-  const Json json = parse_json(R"({"layers": "40", "eps": 1e-6, "list": [1, "b"], "heads": 300, "off": null})", "c.json");
+  const Json json =
+      parse_json(R"({"layers": "40", "eps": 1e-6, "list": [1, "b"], "heads": 300, "off": null})", "c.json");
   const auto error = [&](const auto& call) { return message_of<InputError>(call); };
   CHECK(error([&] { json.get<int>("layers", "c.json"); }) ==
         "c.json: key 'layers' is the string '40', expected an integer");
@@ -94,7 +96,8 @@ TEST_CASE("Getters name the key, what was found and what was expected", "[io]") 
         "c.json: key 'eps' is the number 0.000001, expected an integer");
   CHECK(error([&] { json.get<std::uint8_t>("heads", "c.json"); }) ==
         "c.json: key 'heads' is the number 300, expected an integer from 0 to 255");
-  CHECK(error([&] { json.get<bool>("heads", "c.json"); }) == "c.json: key 'heads' is the number 300, expected true or false");
+  CHECK(error([&] { json.get<bool>("heads", "c.json"); }) ==
+        "c.json: key 'heads' is the number 300, expected true or false");
   CHECK(error([&] { json.get<double>("list", "c.json"); }) == "c.json: key 'list' is an array of 2, expected a number");
   CHECK(error([&] { json.get<std::vector<int>>("list", "c.json"); }) ==
         "c.json: element 1 of key 'list' is the string 'b', expected an integer");
@@ -139,7 +142,11 @@ TEST_CASE("JSON is written so that it reads back the same", "[io]") {
 TEST_CASE("What JSON cannot say is written as what it can", "[io]") {
   CHECK(io::dump_json(Json(std::nan(""))) == "null");
   CHECK(io::dump_json(Json(std::numeric_limits<float>::infinity())) == "null");
-  CHECK(io::dump_json(Json("a\xFF" "b\xC3"), -1) == "\"a\xEF\xBF\xBD" "b\xEF\xBF\xBD\"");
+  CHECK(io::dump_json(Json("a\xFF"
+                           "b\xC3"),
+                      -1) ==
+        "\"a\xEF\xBF\xBD"
+        "b\xEF\xBF\xBD\"");
   CHECK(io::dump_json(Json(std::string("\0", 1)), -1) == "\"\\u0000\"");
   CHECK_THROWS_AS(Json(~std::uint64_t{0}), InputError);
   CHECK_THROWS_AS(Json(1)["key"], InputError);
@@ -152,8 +159,8 @@ TEST_CASE("UTF-8 is checked to the letter", "[io]") {
     CHECK(io::is_utf8(good));
     CHECK(parse_json("\"" + good + "\"", "x").as<std::string>("x") == good);
   }
-  for (const std::string bad : {"\x80", "\xC1\xBF", "\xC2", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xE1\x80", "\xF0\x8F\xBF\xBF",
-                                "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "a\xC2z"}) {
+  for (const std::string bad : {"\x80", "\xC1\xBF", "\xC2", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xE1\x80",
+                                "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "a\xC2z"}) {
     CHECK(!io::is_utf8(bad));
     CHECK_THROWS_AS(parse_json("\"" + bad + "\"", "x"), InputError);
   }

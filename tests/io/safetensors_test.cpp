@@ -85,6 +85,7 @@ TEST_CASE("Hostile safetensors files are refused with one sentence", "[io]") {
       {"empty", "", "the file is 0 bytes long, expected at least the 8"},
       {"seven bytes", std::string(7, 'x'), "the file is 7 bytes long, expected at least the 8"},
       {"truncated in the header", hand_made(good, eight).substr(0, 30), "the file is truncated"},
+      {"truncated at the end of the header", hand_made(good, "").substr(0, good.size() + 4), "the file is truncated"},
       {"truncated in the data", hand_made(good, four), "data_offsets is [0, 8], expected an end within the 4 bytes"},
       {"trailing bytes", hand_made(good, eight + "x"), "the data is 9 bytes long, expected 8"},
       {"huge header", with_length(100'000'001), "the header length is 100000001, expected at most 100000000"},
@@ -97,20 +98,24 @@ TEST_CASE("Hostile safetensors files are refused with one sentence", "[io]") {
       {"two documents", hand_made("{}{}", ""), "not valid JSON at byte"},
       {"zero byte in the header", hand_made(std::string("{\0}", 3), ""), "not valid JSON at byte"},
       {"not UTF-8", hand_made("{\"\xFF\":1}", ""), "not valid JSON at byte"},
-      {"duplicate tensor", hand_made("{" + entry("w", "F32", "[1]", "[0,4]") + "," +
-                                         entry("w", "F32", "[1]", "[4,8]") + "}", eight), "key 'w' is given twice"},
+      {"duplicate tensor",
+       hand_made("{" + entry("w", "F32", "[1]", "[0,4]") + "," + entry("w", "F32", "[1]", "[4,8]") + "}", eight),
+       "key 'w' is given twice"},
       {"duplicate field", hand_made(R"({"w":{"dtype":"F32","dtype":"I32","shape":[2],"data_offsets":[0,8]}})", eight),
        "key 'dtype' is given twice"},
       {"duplicate metadata", hand_made(R"({"__metadata__":{"a":"1","a":"2"}})", ""), "key 'a' is given twice"},
       {"metadata number", hand_made(R"({"__metadata__":{"a":1}})", ""),
        "__metadata__ key 'a' is the number 1, expected a string"},
-      {"metadata string", hand_made(R"({"__metadata__":"a"})", ""), "__metadata__ is the string 'a', expected an object"},
+      {"metadata string", hand_made(R"({"__metadata__":"a"})", ""),
+       "__metadata__ is the string 'a', expected an object"},
       {"entry no object", hand_made(R"({"w":3})", ""), "the entry of tensor 'w' is the number 3, expected an object"},
-      {"no dtype", hand_made(R"({"w":{"shape":[2],"data_offsets":[0,8]}})", eight), "tensor 'w': key 'dtype' is missing"},
+      {"no dtype", hand_made(R"({"w":{"shape":[2],"data_offsets":[0,8]}})", eight),
+       "tensor 'w': key 'dtype' is missing"},
       {"no shape", hand_made(R"({"w":{"dtype":"F32","data_offsets":[0,8]}})", eight), "key 'shape' is missing"},
       {"no offsets", hand_made(R"({"w":{"dtype":"F32","shape":[2],"data_offset":[0,8]}})", eight),
        "key 'data_offsets' is missing, did you mean 'data_offset'?"},
-      {"line break in a name", one(entry("w\\n\\u0000\\u001bx", "F31", "[2]", "[0,8]"), eight), "tensor 'w???x': the dtype"},
+      {"line break in a name", one(entry("w\\n\\u0000\\u001bx", "F31", "[2]", "[0,8]"), eight),
+       "tensor 'w???x': the dtype"},
       {"very long name", one(entry(std::string(100'000, 'n'), "F31", "[2]", "[0,8]"), eight), "nnn…': the dtype is"},
       {"unknown dtype", one(entry("w", "F31", "[2]", "[0,8]"), eight), "tensor 'w': the dtype is 'F31', expected"},
       {"dtype in lower case", one(entry("w", "f32", "[2]", "[0,8]"), eight), "the dtype is 'f32'"},
@@ -123,26 +128,33 @@ TEST_CASE("Hostile safetensors files are refused with one sentence", "[io]") {
        "overflows 64 bits"},
       {"bits overflow", one(entry("w", "F64", "[288230376151711744]", "[0,8]"), eight), "overflows 64 bits"},
       {"overflow before a zero", one(entry("w", "F32", "[9223372036854775807,4,0]", "[0,0]"), ""), "overflows 64 bits"},
-      {"extent beyond 64 bits", one(entry("w", "F32", "[99999999999999999999]", "[0,8]"), eight), "exceeds 64 signed bits"},
-      {"extent beyond 63 bits", one(entry("w", "F32", "[9223372036854775808]", "[0,8]"), eight), "exceeds 64 signed bits"},
-      {"half a byte", one(entry("w", "F4", "[3]", "[0,1]"), std::string(1, 0)), "is 12 bits of F4, expected a whole number"},
+      {"extent beyond 64 bits", one(entry("w", "F32", "[99999999999999999999]", "[0,8]"), eight),
+       "exceeds 64 signed bits"},
+      {"extent beyond 63 bits", one(entry("w", "F32", "[9223372036854775808]", "[0,8]"), eight),
+       "exceeds 64 signed bits"},
+      {"half a byte", one(entry("w", "F4", "[3]", "[0,1]"), std::string(1, 0)),
+       "is 12 bits of F4, expected a whole number"},
       {"six bits", one(entry("w", "F6_E2M3", "[2]", "[0,2]"), std::string(2, 0)), "is 12 bits of F6_E2M3"},
       {"one offset", one(entry("w", "F32", "[2]", "[8]"), eight), "data_offsets is 1 numbers, expected 2"},
-      {"negative offset", one(entry("w", "F32", "[2]", "[-8,0]"), eight), "element 0 of key 'data_offsets' is the number -8"},
+      {"negative offset", one(entry("w", "F32", "[2]", "[-8,0]"), eight),
+       "element 0 of key 'data_offsets' is the number -8"},
       {"offsets reversed", one(entry("w", "F32", "[2]", "[8,0]"), eight), "expected a begin that is not after the end"},
       {"offset far out", one(entry("w", "F32", "[2]", "[9223372036854775799,9223372036854775807]"), eight),
        "expected an end within the 8 bytes of data"},
       {"offsets too short", one(entry("w", "F32", "[2]", "[0,4]"), four), "expected 8 bytes for F32 of shape (2,)"},
       {"offsets too long", one(entry("w", "F32", "[1]", "[0,8]"), eight), "expected 4 bytes for F32 of shape (1,)"},
-      {"same range twice", hand_made("{" + entry("a", "F32", "[2]", "[0,8]") + "," + entry("b", "F32", "[2]", "[0,8]") + "}",
-                                     eight), "tensor 'b' begins at byte 0 of the data and overlaps tensor 'a', which ends at 8"},
-      {"overlap", hand_made("{" + entry("a", "F32", "[1]", "[0,4]") + "," + entry("b", "U8", "[6]", "[2,8]") + "}", eight),
+      {"same range twice",
+       hand_made("{" + entry("a", "F32", "[2]", "[0,8]") + "," + entry("b", "F32", "[2]", "[0,8]") + "}", eight),
+       "tensor 'b' begins at byte 0 of the data and overlaps tensor 'a', which ends at 8"},
+      {"overlap",
+       hand_made("{" + entry("a", "F32", "[1]", "[0,4]") + "," + entry("b", "U8", "[6]", "[2,8]") + "}", eight),
        "tensor 'b' begins at byte 2 of the data and overlaps tensor 'a'"},
       {"gap", hand_made("{" + entry("a", "U8", "[2]", "[0,2]") + "," + entry("b", "F32", "[1]", "[4,8]") + "}", eight),
        "tensor 'b' begins at byte 4 of the data and leaves a gap, expected 2"},
       {"gap at the start", one(entry("w", "F32", "[1]", "[4,8]"), eight), "leaves a gap, expected 0"},
-      {"empty tensor inside another", hand_made("{" + entry("a", "U8", "[8]", "[0,8]") + "," +
-                                                    entry("e", "U8", "[0]", "[4,4]") + "}", eight), "overlaps tensor 'a'"},
+      {"empty tensor inside another",
+       hand_made("{" + entry("a", "U8", "[8]", "[0,8]") + "," + entry("e", "U8", "[0]", "[4,4]") + "}", eight),
+       "overlaps tensor 'a'"},
   };
   for (const Case& c : cases) {
     INFO(c.what);
@@ -165,7 +177,8 @@ TEST_CASE("Every prefix of a good file is refused", "[io]") {
 }
 
 TEST_CASE("A damaged header byte is either refused or harmless", "[io]") {
-  const std::string header = "{" + entry("a", "BF16", "[2,3]", "[0,12]") + "," + entry("b", "F4", "[8]", "[12,16]") + "}";
+  const std::string header =
+      "{" + entry("a", "BF16", "[2,3]", "[0,12]") + "," + entry("b", "F4", "[8]", "[12,16]") + "}";
   const std::string file = hand_made(header, std::string(16, '\x5A'));
   std::uint32_t state = 1;
   std::size_t refused = 0;
@@ -260,6 +273,16 @@ TEST_CASE("The writer's bytes are those of the official writer", "[io]") {
   writer.write(path);
   CHECK(read_text_file(path) == header + bytes_of(i) + bytes_of(f) + bytes_of(f) + "\x07");
   CHECK(list_directory(dir.path().string()) == std::vector<std::string>{"w.safetensors"});
+}
+
+TEST_CASE("The header is padded by seven spaces at most", "[io]") {
+  for (std::size_t n = 1; n <= 8; ++n) {
+    io::SafetensorsWriter writer;
+    writer.add_owned(std::string(n, 'n'), DType::U8, {0}, {});
+    const std::string header = writer.header();
+    CHECK(header.size() % 8 == 0);
+    CHECK(header.size() - header.find_last_not_of(' ') <= 8);
+  }
 }
 
 TEST_CASE("The writer refuses what a reader would", "[io]") {

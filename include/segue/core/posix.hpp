@@ -149,8 +149,8 @@ class AtomicFile {
  public:
   explicit AtomicFile(std::string path)
       : path_(std::move(path)), temporary_(path_ + ".tmp." + std::to_string(::getpid())) {
-    fd_ = detail::FileDescriptor(
-        ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
+    fd_ =
+        detail::FileDescriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
     if (!fd_.valid()) detail::throw_os(path_, "cannot be written", errno);
     buffer_.reserve(buffer_size);
   }

@@ -52,8 +52,8 @@ std::vector<std::uint8_t> encode_png(const Image& image);
 
 /// Converts between 1, 3 and 4 channels with the rules of `load_image`; alpha is 255 where there was none.
 inline Image convert_channels(const Image& image, int channels) {
-  if (channels != 1 && channels != 3 && channels != 4) {
-    throw_input("convert_channels", "channels", std::to_string(channels), "1, 3 or 4");
+  for (const int n : {channels, image.channels}) {
+    if (n != 1 && n != 3 && n != 4) throw_input("convert_channels", "channels", std::to_string(n), "1, 3 or 4");
   }
   if (channels == image.channels) return image;
   Image out{image.width, image.height, channels, {}};

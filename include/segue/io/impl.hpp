@@ -77,9 +77,10 @@ inline std::size_t utf8_sequence(std::string_view text, std::size_t i) {
   const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
   const unsigned first = byte(i);
   if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xC2 && first < 0xE0 ? 2 : first >= 0xE0 && first < 0xF0 ? 3
-                             : first >= 0xF0 && first < 0xF5                                   ? 4
-                                                                                               : 0;
+  const std::size_t length = first >= 0xC2 && first < 0xE0   ? 2
+                             : first >= 0xE0 && first < 0xF0 ? 3
+                             : first >= 0xF0 && first < 0xF5 ? 4
+                                                             : 0;
   if (length == 0 || i + length > text.size()) return 0;
   for (std::size_t k = 1; k < length; ++k) {
     if ((byte(i + k) & 0xC0u) != 0x80u) return 0;
@@ -429,8 +430,8 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view where, int
 }
 
 std::vector<std::uint8_t> encode_png(const Image& image) {
-  const std::string size = std::to_string(image.width) + "x" + std::to_string(image.height) + "x" +
-                           std::to_string(image.channels);
+  const std::string size =
+      std::to_string(image.width) + "x" + std::to_string(image.height) + "x" + std::to_string(image.channels);
   if (image.width < 1 || image.height < 1 || image.width > max_image_side || image.height > max_image_side ||
       (image.channels != 1 && image.channels != 3 && image.channels != 4)) {
     throw_input("encode_png", "the image's size", size, "sides from 1 to 16384 and 1, 3 or 4 channels");

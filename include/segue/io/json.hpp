@@ -145,8 +145,8 @@ class Json {
       T values;
       values.reserve(items_.size());
       for (std::size_t i = 0; i < items_.size(); ++i) {
-        values.push_back(items_[i].as<typename T::value_type>(
-            where, "element " + std::to_string(i) + " of " + std::string(what)));
+        values.push_back(
+            items_[i].as<typename T::value_type>(where, "element " + std::to_string(i) + " of " + std::string(what)));
       }
       return values;
     }

@@ -50,9 +50,9 @@ void convert_elements(const TensorInfo& info, std::span<T> out) {
     From v;
     std::memcpy(&v, source + i * sizeof(From), sizeof(From));
     if (!convert_element<T>(v, out[i])) {
-      throw_input("tensor " + in_quotes(info.name),
-                  "element " + std::to_string(i) + " (" + std::string(name(info.dtype)) + ") cannot be held by " +
-                      std::string(name(dtype_of<T>)) + " without loss");
+      throw_input("tensor " + in_quotes(info.name), "element " + std::to_string(i) + " (" +
+                                                        std::string(name(info.dtype)) + ") cannot be held by " +
+                                                        std::string(name(dtype_of<T>)) + " without loss");
     }
   }
 }

@@ -72,10 +72,10 @@ namespace detail {
 
 inline constexpr std::uint64_t max_safetensors_header = 100'000'000;
 
-inline constexpr DType all_dtypes[] = {
-    DType::Bool, DType::U8,  DType::I8,  DType::U16,     DType::I16,     DType::U32,     DType::I32,
-    DType::U64,  DType::I64, DType::F16, DType::BF16,    DType::F32,     DType::F64,     DType::C64,
-    DType::F8_E4M3, DType::F8_E5M2, DType::F8_E8M0, DType::F6_E2M3, DType::F6_E3M2, DType::F4};
+inline constexpr DType all_dtypes[] = {DType::Bool,    DType::U8,      DType::I8,      DType::U16,     DType::I16,
+                                       DType::U32,     DType::I32,     DType::U64,     DType::I64,     DType::F16,
+                                       DType::BF16,    DType::F32,     DType::F64,     DType::C64,     DType::F8_E4M3,
+                                       DType::F8_E5M2, DType::F8_E8M0, DType::F6_E2M3, DType::F6_E3M2, DType::F4};
 
 /// The dtype with this spelling, or nullptr.
 inline const DType* dtype_from_name(std::string_view text) {
