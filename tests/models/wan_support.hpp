@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
+#include "segue/adapters/inject.hpp"
 #include "segue/adapters/maps.hpp"
 #include "segue/cpu.hpp"
 #include "segue/functional/loss.hpp"
@@ -15,3 +17,113 @@
 #include "support/catch.hpp"
 #include "support/errors.hpp"
 #include "support/paths.hpp"
+
+namespace support {
+
+using namespace segue;
+
+/// A golden Wan: its folder loaded into a model of this policy and map, and the recorded inputs.
+template <class Precision, class Adapters>
+struct GoldenWan {
+  using P = Policy<Precision, Cpu>;
+  using Model = models::Wan<P, Adapters>;
+  using T = typename P::compute;
+
+  explicit GoldenWan(const std::string& name, int threads = 2)
+      : exec({.threads = threads}),
+        recorded((golden_dir() / (name + ".safetensors")).string()),
+        folder(models::open_wan_folder((golden_dir() / name).string())),
+        model(exec, folder.config) {
+    models::load_weights(model, exec, folder.weights);
+    hidden = recorded.template tensor<T, 5>(exec, "forward.hidden_states");
+    target = recorded.template tensor<T, 5>(exec, "forward.target");
+    text = recorded.template tensor<T, 3>(exec, "forward.encoder_hidden_states");
+    time.timesteps = recorded.template tensor<float, 1>(exec, "forward.timestep");
+  }
+
+  /// Tokens of the first frame at timestep 0, as recorded: a row of the modulation for each sample and group.
+  typename Model::Time per_token_time() {
+    const auto of_group = recorded.template tensor<float, 2>(exec, "per_token.timestep_of_group");
+    auto group = recorded.template tensor<std::int32_t, 2>(exec, "per_token.group");
+    for (std::int64_t b = 0; b < group.extent(0); ++b)
+      for (std::int64_t t = 0; t < group.extent(1); ++t)
+        group(b, t) += static_cast<std::int32_t>(b * of_group.extent(1));
+    return {of_group.template reshape<1>({of_group.size()}), group.template reshape<1>({group.size()})};
+  }
+
+  Exec<Cpu> exec;
+  testing::Golden recorded;
+  models::WanFolder folder;
+  Model model;
+  Tensor<T, 5, HostSpace> hidden, target;
+  Tensor<T, 3, HostSpace> text;
+  typename Model::Time time;
+};
+
+/// Calls `f(name, parameter)` for everything that trains, adapters under their names in files.
+template <class M, class F>
+void for_each_parameter(M& model, F&& f) {
+  nn::for_each_leaf(model, [&](const auto& leaf) {
+    if constexpr (nn::is_parameter<std::remove_cvref_t<decltype(leaf.tensor)>>) f(std::string(leaf.name), leaf.tensor);
+  });
+}
+
+/// The gradients of everything that trains and was reached, one after the other, by name.
+template <class M>
+std::map<std::string, std::vector<double>> gradients_of(M& model) {
+  std::map<std::string, std::vector<double>> all;
+  for_each_parameter(model, [&](const std::string& name, const auto& parameter) {
+    if (!parameter.slot().filled()) return;
+    auto& values = all[name];
+    const auto& grad = parameter.slot().grad();
+    for (std::int64_t i = 0; i < grad.size(); ++i) values.push_back(cast<double>(grad.data_handle()[i]));
+  });
+  return all;
+}
+
+template <class M>
+void clear_gradients(M& model) {
+  for_each_parameter(model, [](const std::string&, const auto& parameter) { parameter.slot().reset(); });
+}
+
+/// Sets a LoRA's A and B to the tensors `<case>.<module>.lora_A.weight` of a golden file, scale alpha/rank.
+template <class M>
+void add_golden_lora(M& model, Exec<Cpu>& exec, const testing::Golden& recorded, const std::string& case_name) {
+  adapters::LoraConfig config;
+  config.spec.rank = 4;
+  config.spec.alpha = 8;
+  adapters::add_lora(model, exec, config);
+  adapters::for_each_lora(model, [&](std::string_view name, auto& linear) {
+    auto* adapter = linear.find("default");
+    const auto fill = [&](const auto& leaf, const char* which) {
+      const std::string full = case_name + "." + std::string(name) + which;
+      nn::read_elements(exec, recorded.info(full), leaf.value().view());
+    };
+    fill(adapter->a, ".lora_A.weight");
+    fill(adapter->b, ".lora_B.weight");
+  });
+}
+
+/// ‖a − b‖/‖b‖ with `b` a recorded tensor of the same elements in the same order.
+template <class T, int Rank>
+double error_against(const Tensor<T, Rank, HostSpace>& a, const testing::Golden& recorded, const std::string& name) {
+  const std::vector<double> b = recorded.values(name);
+  REQUIRE(static_cast<std::int64_t>(b.size()) == a.size());
+  REQUIRE(a.view().is_contiguous());
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    const double d = cast<double>(a.data_handle()[i]) - b[i];
+    difference += d * d;
+    norm += b[i] * b[i];
+  }
+  return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+}
+
+/// Two runs gave the same bits.
+template <class T, int Rank>
+bool same_bits(const Tensor<T, Rank, HostSpace>& a, const Tensor<T, Rank, HostSpace>& b) {
+  if (a.shape() != b.shape()) return false;
+  return std::memcmp(a.data_handle(), b.data_handle(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0;
+}
+
+}  // namespace support
