@@ -14,6 +14,8 @@ auto patchify(C& ctx, const X& x, ops::PatchSize patch, ops::PatchOrder order = 
   using T = detail::value_t<X>;
   using Space = typename C::Space;
   const auto& xt = value_of(x);
+  // Refuses extents of zero before they divide.
+  ops::dispatch_patch("patchify", patch, Set{}, [](auto) {});
   const std::int64_t tokens =
       xt.extent(2) / patch.frames * (xt.extent(3) / patch.height) * (xt.extent(4) / patch.width);
   auto y = ctx.template empty<T, 3>({xt.extent(0), tokens, xt.extent(1) * patch.frames * patch.height * patch.width});
