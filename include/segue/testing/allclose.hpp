@@ -20,8 +20,6 @@ struct AllClose {
   explicit operator bool() const { return ok; }
 };
 
-}  // namespace testing
-
 namespace detail {
 
 /// "0.1" rather than "0.100000": what tells two doubles apart, for messages.
@@ -49,8 +47,6 @@ double element(const View<T, Rank, Space>& x, const Shape<Rank>& index) {
 }
 
 }  // namespace detail
-
-namespace testing {
 
 /// Whether |got − expected| <= atol + rtol·|expected| for every element, in double. Views or Tensors in host memory,
 /// any element types and strides. Infinities must be equal; NaN is close to nothing, itself included.
