@@ -67,10 +67,11 @@ struct WanBlock {
       return functional::gated_residual(ctx, h, update,
                                         functional::Gate<V>{gate, tokens.group, tokens.rows_per_group});
     };
-    auto y = [&] {
-      const auto h = modulated(x, scale_msa, shift_msa);
-      return gated(x, attn1(ctx, h, h, rope), gate_msa);
-    }();
+    // Arguments, since clang before 16 captures no structured binding.
+    auto y = [&](const V& scale, const V& shift, const V& gate) {
+      const auto h = modulated(x, scale, shift);
+      return gated(x, attn1(ctx, h, h, rope), gate);
+    }(scale_msa, shift_msa, gate_msa);
     if (cross_attn_norm) {
       const auto h = functional::layer_norm(ctx, y, nn::use(norm2_weight), nn::use(norm2_bias),
                                             functional::Unmodulated<Space>{}, eps);
