@@ -58,9 +58,9 @@ TEST_CASE("the cell size is the paper's at 400 pixels", "[tasks]") {
 }
 
 TEST_CASE("smaller canvases have thinner lines, then none", "[tasks]") {
-  CHECK(tasks::fit_arc_geometry(8, 64) == ArcGeometry{64, 6, 1});    // (64 - 9) / 8
-  CHECK(tasks::fit_arc_geometry(21, 64) == ArcGeometry{64, 2, 1});   // (64 - 22) / 21 = 2
-  CHECK(tasks::fit_arc_geometry(22, 64) == ArcGeometry{64, 2, 0});   // (64 - 23) / 22 = 1, 64 / 22
+  CHECK(tasks::fit_arc_geometry(8, 64) == ArcGeometry{64, 6, 1});   // (64 - 9) / 8
+  CHECK(tasks::fit_arc_geometry(21, 64) == ArcGeometry{64, 2, 1});  // (64 - 22) / 21 = 2
+  CHECK(tasks::fit_arc_geometry(22, 64) == ArcGeometry{64, 2, 0});  // (64 - 23) / 22 = 1, 64 / 22
   CHECK(tasks::fit_arc_geometry(33, 64) == ArcGeometry{64, 1, 0});
   CHECK(tasks::fit_arc_geometry(64, 64) == ArcGeometry{64, 1, 0});
   CHECK(tasks::fit_arc_geometry(65, 64) == std::nullopt);
@@ -155,9 +155,11 @@ TEST_CASE("a file is a task, a folder is one rule", "[tasks]") {
   std::string long_row = "[[0";
   for (int i = 1; i < 70; ++i) long_row += ", 0";
   long_row += "]]";
-  write_file_atomically((dir / "b.json").string(), "{\"train\": [" + small + ", " + other + "], \"test\": [" + other + "]}");
-  write_file_atomically((dir / "a.json").string(),
-                        "{\"train\": [" + one_pair("[[5]]", "[[6]]") + "], \"test\": [" + one_pair(long_row, "[[1]]") + "]}");
+  const auto task = [](const std::string& train, const std::string& test) {
+    return "{\"train\": [" + train + "], \"test\": [" + test + "]}";
+  };
+  write_file_atomically((dir / "b.json").string(), task(small + ", " + other, other));
+  write_file_atomically((dir / "a.json").string(), task(one_pair("[[5]]", "[[6]]"), one_pair(long_row, "[[1]]")));
   write_file_atomically((dir / "notes.txt").string(), "not a task");
 
   const tasks::Arc file((dir / "b.json").string(), 64);
@@ -240,8 +242,9 @@ TEST_CASE("every published grid survives drawing and reading", "[tasks][data]") 
       const tasks::Arc tiny(task, 64);
       for (const auto& pairs : {tiny.train(tiny.available()), tiny.test(tiny.available())}) {
         for (const tasks::GridPair& pair : pairs) {
-          const io::Image image = tasks::render_grid(pair.output, tiny.geometry());
-          small += tasks::decode_grid(image, pair.output.height, pair.output.width, tiny.geometry()) == pair.output ? 1 : 0;
+          const Grid& answer = pair.output;
+          const io::Image image = tasks::render_grid(answer, tiny.geometry());
+          small += tasks::decode_grid(image, answer.height, answer.width, tiny.geometry()) == answer ? 1 : 0;
           ++drawn;
         }
       }

@@ -43,8 +43,7 @@ TEST_CASE("baselines learn what they can", "[tasks]") {
                                    row({1, 0, 1, 0, 0, 0, 0, 0}, 2)};
   const std::vector<Pair> test = {row({0, 0, 0, 0, 0, 1, 1, 1}, 3), row({1, 1, 1, 0, 0, 0, 0, 0}, 1)};
   // Pixels 0, 1 and 2 are foreground in more than half of the training targets.
-  CHECK(tasks::foreground(tasks::MeanMask(train)(test[0].input)) ==
-        std::vector<std::uint8_t>{1, 1, 1, 0, 0, 0, 0, 0});
+  CHECK(tasks::foreground(tasks::MeanMask(train)(test[0].input)) == std::vector<std::uint8_t>{1, 1, 1, 0, 0, 0, 0, 0});
   const auto scores = tasks::score_baselines(Score::Iou, true, train, test);
   REQUIRE(scores.size() == 4);
   CHECK(value_of(scores, "copy_input") == 0.0);
@@ -91,18 +90,18 @@ TEST_CASE("baselines on real pictures give the known figures", "[tasks][data]") 
     double value;
   };
   // Computed independently in Python; three decimals are known.
-  const std::vector<Row> rows = {{"wbc-cell", 3, "colour_gaussian", 0.863},  {"wbc-cell", 10, "colour_gaussian", 0.872},
-                                 {"wbc-cell", 30, "colour_gaussian", 0.890}, {"wbc-cell", 10, "copy_input", 0.151},
-                                 {"wbc-cell", 10, "mean_mask", 0.757},       {"wbc-nucleus", 10, "colour_gaussian", 0.787},
-                                 {"wbc-nucleus", 10, "copy_input", 0.005},   {"nuclei", 10, "otsu", 0.758},
-                                 {"nuclei", 10, "copy_input", 0.054}};
+  const std::vector<Row> rows = {
+      {"wbc-cell", 3, "colour_gaussian", 0.863},  {"wbc-cell", 10, "colour_gaussian", 0.872},
+      {"wbc-cell", 30, "colour_gaussian", 0.890}, {"wbc-cell", 10, "copy_input", 0.151},
+      {"wbc-cell", 10, "mean_mask", 0.757},       {"wbc-nucleus", 10, "colour_gaussian", 0.787},
+      {"wbc-nucleus", 10, "copy_input", 0.005},   {"nuclei", 10, "otsu", 0.758},
+      {"nuclei", 10, "copy_input", 0.054}};
   for (const Row& row : rows) {
     const tasks::PairFolder folder((*dir / row.folder).string(), 64, 64);
     INFO(row.folder << " " << row.shots << " " << row.baseline);
     CHECK(folder.score() == Score::Iou);
-    const double got =
-        value_of(tasks::score_baselines(Score::Iou, folder.two_valued(), folder.train(row.shots), folder.test()),
-                 row.baseline);
+    const double got = value_of(
+        tasks::score_baselines(Score::Iou, folder.two_valued(), folder.train(row.shots), folder.test()), row.baseline);
     CHECK(std::abs(got - row.value) < 0.0006);
   }
   const tasks::PairFolder mice((*dir / "mouse-keypoints").string(), 64, 64);

@@ -146,7 +146,8 @@ TEST_CASE("with keypoints.json the targets are drawn at the model's size", "[tas
   const std::string json = folder.path() + "/keypoints.json";
   const auto write = [&](const std::string& train) {
     write_file_atomically(json, R"({"parts": ["nose"], "colours": [[255, 0, 0]], "size": 16,
-      "points": {"train": {)" + train + R"("10": [[8, 4]], "9": [null]}, "test": {"z": [[1, 15]]}}})");
+      "points": {"train": {)" + train +
+                                    R"("10": [[8, 4]], "9": [null]}, "test": {"z": [[1, 15]]}}})");
   };
   write(R"("b": [[2, 2]], )");
   const tasks::PairFolder pairs = folder.read();

@@ -34,8 +34,8 @@ struct GridReading {
 template <class T>
 GridReading read_cells(const std::vector<T>& pixels, int height, int width, const ArcGeometry& geometry) {
   GridReading reading;
-  reading.grid = {height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) *
-                                                           static_cast<std::size_t>(width))};
+  reading.grid = {height, width,
+                  std::vector<std::uint8_t>(static_cast<std::size_t>(height) * static_cast<std::size_t>(width))};
   std::array<std::int64_t, 3> shift{};
   const int area = geometry.cell * geometry.cell;
   for (int row = 0; row < height; ++row) {
@@ -45,7 +45,8 @@ GridReading read_cells(const std::vector<T>& pixels, int height, int width, cons
       const int y0 = geometry.cell_start(height, row), x0 = geometry.cell_start(width, column);
       for (int y = y0; y < y0 + geometry.cell; ++y) {
         const T* pixel = pixels.data() + (static_cast<std::size_t>(y) * static_cast<std::size_t>(geometry.canvas) +
-                                              static_cast<std::size_t>(x0)) * 3;
+                                          static_cast<std::size_t>(x0)) *
+                                             3;
         for (int x = 0; x < geometry.cell; ++x, pixel += 3) {
           sum[0] += pixel[0];
           sum[1] += pixel[1];

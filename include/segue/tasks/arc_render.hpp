@@ -79,9 +79,10 @@ inline void check_grid_fits(const char* where, const Grid& grid, const ArcGeomet
       geometry.extent(grid.width) <= geometry.canvas) {
     return;
   }
-  throw_input(where, "grid", std::to_string(grid.height) + "x" + std::to_string(grid.width) + " cells of " +
-              std::to_string(geometry.cell) + " pixels", "a grid that fits " + std::to_string(geometry.canvas) +
-              " pixels");
+  throw_input(where, "grid",
+              std::to_string(grid.height) + "x" + std::to_string(grid.width) + " cells of " +
+                  std::to_string(geometry.cell) + " pixels",
+              "a grid that fits " + std::to_string(geometry.canvas) + " pixels");
 }
 
 }  // namespace detail

@@ -25,9 +25,7 @@ struct LifeRule {
 
 /// Reads "B3/S23" (any case, digits 0 to 8, either list may be empty). Raises InputError.
 inline LifeRule parse_life_rule(std::string_view text) {
-  const auto fail = [text] {
-    throw_input("life rule", "text", "\"" + std::string(text) + "\"", "a rule like B3/S23");
-  };
+  const auto fail = [text] { throw_input("life rule", "text", "\"" + std::string(text) + "\"", "a rule like B3/S23"); };
   LifeRule rule;
   std::size_t at = 0;
   const auto read_list = [&](char letter, std::array<bool, 9>& list) {
@@ -53,7 +51,8 @@ inline Grid step_life(const LifeRule& rule, const Grid& grid) {
       for (int dy = -1; dy <= 1; ++dy) {
         for (int dx = -1; dx <= 1; ++dx) {
           if (dy == 0 && dx == 0) continue;
-          neighbours += grid.at((row + dy + grid.height) % grid.height, (column + dx + grid.width) % grid.width) ? 1 : 0;
+          const int y = (row + dy + grid.height) % grid.height, x = (column + dx + grid.width) % grid.width;
+          neighbours += grid.at(y, x) ? 1 : 0;
         }
       }
       const bool alive = grid.at(row, column) ? rule.survives[neighbours] : rule.born[neighbours];
@@ -67,9 +66,9 @@ inline Grid step_life(const LifeRule& rule, const Grid& grid) {
 struct LifeTaskSpec {
   std::string rule = "B3/S23";
   int side = 8;
-  double density = 0.4;       ///< share of live cells
-  int steps = 1;              ///< steps from input to output
-  double min_distance = 0.25; ///< share of the cells in which a test input differs from every training input, at least
+  double density = 0.4;        ///< share of live cells
+  int steps = 1;               ///< steps from input to output
+  double min_distance = 0.25;  ///< share of the cells in which a test input differs from every training input, at least
 };
 
 /// A generated task: item i of `train` depends on (seed, i) alone, so smaller sets are the beginnings of larger ones.

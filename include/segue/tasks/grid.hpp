@@ -55,7 +55,8 @@ struct GridScore {
   double cell_accuracy = 0;  ///< of the first attempts, averaged over inputs
 
   double exact() const { return inputs > 0 ? static_cast<double>(solved) / inputs : 0.0; }
-  /// ARC-AGI counts a task only if every test input is solved (two attempts an input); ConceptARC counts inputs (three).
+  /// ARC-AGI counts a task only if every test input is solved (two attempts an input); ConceptARC counts inputs
+  /// (three attempts).
   bool all_solved() const { return inputs > 0 && solved == inputs; }
 };
 

@@ -49,10 +49,12 @@ inline Keypoints read_keypoints(const std::string& path) {
   const auto colours = json.get<std::vector<std::vector<int>>>("colours", path);
   if (out.parts.empty()) throw_input(path, "key 'parts'", "empty", "one name a part");
   if (colours.size() != out.parts.size()) {
-    throw_input(path, "number of colours", std::to_string(colours.size()), std::to_string(out.parts.size()) + ", one a part");
+    throw_input(path, "number of colours", std::to_string(colours.size()),
+                std::to_string(out.parts.size()) + ", one a part");
   }
   for (const std::vector<int>& colour : colours) {
-    const bool good = colour.size() == 3 && std::all_of(colour.begin(), colour.end(), [](int v) { return v >= 0 && v <= 255; });
+    const auto is_byte = [](int v) { return v >= 0 && v <= 255; };
+    const bool good = colour.size() == 3 && std::all_of(colour.begin(), colour.end(), is_byte);
     if (!good) throw_input(path, "an entry of 'colours' is not three numbers from 0 to 255");
     out.colours.push_back({static_cast<std::uint8_t>(colour[0]), static_cast<std::uint8_t>(colour[1]),
                            static_cast<std::uint8_t>(colour[2])});
@@ -112,8 +114,8 @@ inline io::Image draw_pose(const Pose& pose, std::span<const Colour> colours, in
       for (int dx = -reach; dx <= reach; ++dx) {
         const int x = cx + dx, y = cy + dy;
         if (dx * dx + dy * dy > radius * radius || x < 0 || y < 0 || x >= width || y >= height) continue;
-        const std::size_t at = (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) +
-                                static_cast<std::size_t>(x)) * 3;
+        const std::size_t at =
+            (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) * 3;
         for (std::size_t c = 0; c < 3; ++c) image.pixels[at + c] = colours[k][c];
       }
     }

@@ -32,9 +32,8 @@ namespace tasks {
 ///    last frame).
 enum class Transition : std::uint8_t { Discrete, Convex, Quadratic, SquareRoot, Tiles };
 
-inline constexpr std::array<Transition, 5> all_transitions = {Transition::Discrete, Transition::Convex,
-                                                              Transition::Quadratic, Transition::SquareRoot,
-                                                              Transition::Tiles};
+inline constexpr std::array<Transition, 5> all_transitions = {
+    Transition::Discrete, Transition::Convex, Transition::Quadratic, Transition::SquareRoot, Transition::Tiles};
 
 /// "discrete", "convex", "quadratic", "square_root", "tiles".
 constexpr std::string_view name(Transition kind) {

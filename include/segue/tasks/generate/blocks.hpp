@@ -20,10 +20,10 @@ namespace tasks::detail {
 /// A piece of connected cells that moves in whole steps, grows as a line, or changes colour.
 struct BlockPiece {
   std::vector<std::array<int, 2>> cells;
-  int dx = 0, dy = 0;     // a frame
+  int dx = 0, dy = 0;          // a frame
   int grow_x = 0, grow_y = 0;  // a line that gets longer
   std::size_t colour = 0, later_colour = 0;
-  int turns = 1 << 20;    // the frame from which it has its later colour
+  int turns = 1 << 20;  // the frame from which it has its later colour
 };
 
 /// A clip on a grid of plain cells: pieces that step, fall, slide until a wall, grow into lines, change colour.

@@ -45,8 +45,12 @@ struct Stage {
 class ClipMaker {
  public:
   ClipMaker(std::uint64_t seed, std::uint64_t index, const ClipSpec& spec)
-      : draws_(seed, index), spec_(spec), width_(spec.width * 256), height_(spec.height * 256),
-        unit_(std::min(width_, height_) / 64), canvas_(spec.width, spec.height) {}
+      : draws_(seed, index),
+        spec_(spec),
+        width_(spec.width * 256),
+        height_(spec.height * 256),
+        unit_(std::min(width_, height_) / 64),
+        canvas_(spec.width, spec.height) {}
 
   void make(std::span<std::uint8_t> out) {
     out_ = out;
@@ -173,7 +177,9 @@ class ClipMaker {
     std::vector<Figure> figures;
     for (int k = 0; k < count; ++k) {
       const std::int32_t size = draws_.between(6, 13) * unit_;
-      Figure figure{random_body(draws_), random_motion(draws_, spec_.frames, width_, height_, unit_, size), {},
+      Figure figure{random_body(draws_),
+                    random_motion(draws_, spec_.frames, width_, height_, unit_, size),
+                    {},
                     draws_.between(3000, 12000)};
       figure.motion.start.x = draws_.between(width_ / 5, width_ * 4 / 5);
       figure.motion.start.y = draws_.between(height_ / 5, height_ * 4 / 5);
@@ -186,8 +192,8 @@ class ClipMaker {
         bone.x = 2600;
         bone.half_x = 2600;
         bone.half_y = draws_.between(700, 1500);
-        Limb limb{at.cos * 3 / 4, at.sin * 3 / 4, 0, draws_.between(1000, 8000), draws_.below(65536),
-                  65536 * i / limbs, figure.trunk};
+        Limb limb{at.cos * 3 / 4,      at.sin * 3 / 4,    0,           draws_.between(1000, 8000),
+                  draws_.below(65536), 65536 * i / limbs, figure.trunk};
         limb.body.outline = Outline{};
         limb.body.outline.add(bone);
         if (draws_.chance(100)) limb.body.texture = random_texture(draws_, 160);
@@ -204,8 +210,7 @@ class ClipMaker {
           Placement p = trunk;
           p.x += (((limb.x * turned.cos - limb.y * turned.sin) >> 12) * (trunk.size >> 4)) >> 8;
           p.y += (((limb.x * turned.sin + limb.y * turned.cos) >> 12) * (trunk.size >> 4)) >> 8;
-          p.angle = trunk.angle + limb.rest +
-                    ((limb.amplitude * direction(limb.phase + figure.pace * f).sin) >> 12);
+          p.angle = trunk.angle + limb.rest + ((limb.amplitude * direction(limb.phase + figure.pace * f).sin) >> 12);
           p.size = trunk.size * 3 / 4;
           canvas_.draw(limb.body, p);
         }
@@ -276,9 +281,12 @@ class ClipMaker {
         for (int x = 0; x < spec_.width; ++x) {
           int k = share;
           if (style == 6) k = (along_x ? 256 * x / spec_.width : 256 * y / spec_.height) < share ? 256 : 0;
-          if (style == 7) k = tile[static_cast<std::size_t>(4 * y / spec_.height * 4 + 4 * x / spec_.width)] < share ? 256 : 0;
-          const std::size_t at = 3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(spec_.width) +
-                                      static_cast<std::size_t>(x));
+          if (style == 7) {
+            const int place = 4 * y / spec_.height * 4 + 4 * x / spec_.width;
+            k = tile[static_cast<std::size_t>(place)] < share ? 256 : 0;
+          }
+          const std::size_t at =
+              3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(spec_.width) + static_cast<std::size_t>(x));
           for (std::size_t c = at; c < at + 3; ++c) {
             to[c] = static_cast<std::uint8_t>(to[c] + (((other[c] - to[c]) * k) >> 8));
           }
@@ -300,7 +308,8 @@ class ClipMaker {
   /// Light, colour and pattern change while things stand still or move.
   void moving_light() {
     Stage stage = random_stage(0, 5);
-    const Rgb tint_from = draws_.chance(128) ? Rgb{255, 255, 255} : random_colour(draws_), tint_to = random_colour(draws_);
+    const Rgb tint_from = draws_.chance(128) ? Rgb{255, 255, 255} : random_colour(draws_);
+    const Rgb tint_to = random_colour(draws_);
     const int style = draws_.below(3);
     const std::int32_t phase_step = draws_.between(-1800, 1800), turn = draws_.between(-2500, 2500);
     const std::int32_t start_turn = draws_.below(65536);
@@ -377,7 +386,9 @@ class ClipMaker {
       high = 191;
     }
     std::array<std::uint8_t, 256> curve{};
-    for (int v = 0; v < 256; ++v) curve[static_cast<std::size_t>(v)] = static_cast<std::uint8_t>(low + v * (high - low) / 255);
+    for (int v = 0; v < 256; ++v) {
+      curve[static_cast<std::size_t>(v)] = static_cast<std::uint8_t>(low + v * (high - low) / 255);
+    }
     for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec_.frames); ++i) {
       std::uint8_t* p = out_.data() + 3 * i;
       const std::array<std::uint8_t, 3> from = {curve[p[0]], curve[p[1]], curve[p[2]]};
@@ -404,9 +415,10 @@ class ClipMaker {
 /// Cost: about 0.5 ms for 5 x 64 x 64 on one core. Raises InputError for a bad spec or an `out` of another size.
 inline void generate_clip(std::uint64_t seed, std::uint64_t index, const ClipSpec& spec, std::span<std::uint8_t> out) {
   if (spec.frames < 1 || spec.height < 8 || spec.width < 8 || spec.height > 512 || spec.width > 512) {
-    throw_input("generate_clip", "spec",
-                std::to_string(spec.frames) + " frames of " + std::to_string(spec.width) + "x" +
-                    std::to_string(spec.height), "1 frame or more of 8x8 to 512x512");
+    throw_input(
+        "generate_clip", "spec",
+        std::to_string(spec.frames) + " frames of " + std::to_string(spec.width) + "x" + std::to_string(spec.height),
+        "1 frame or more of 8x8 to 512x512");
   }
   if (out.size() != spec.size()) {
     throw_input("generate_clip", "out", std::to_string(out.size()) + " bytes", std::to_string(spec.size()));

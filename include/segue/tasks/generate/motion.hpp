@@ -19,15 +19,15 @@ enum class Path : std::uint8_t { Straight, Bounce, Orbit, Swing };
 struct Motion {
   Path path = Path::Straight;
   Placement start;
-  std::int32_t vx = 0, vy = 0;      ///< a frame; a swing's vy is the length of its rod, an orbit's vx its radius
-  std::int32_t gravity = 0;         ///< added to vy each frame
-  std::int32_t spin = 0;            ///< a frame; the angular speed of orbits and swings too
-  std::int32_t grow = 0;            ///< added to the size each frame
-  std::int32_t pulse = 0;           ///< the size swings by this share, Q8
-  std::int32_t phase = 0;           ///< of orbits, swings and pulses
-  std::int32_t amplitude = 0;       ///< of a swing
+  std::int32_t vx = 0, vy = 0;          ///< a frame; a swing's vy is the length of its rod, an orbit's vx its radius
+  std::int32_t gravity = 0;             ///< added to vy each frame
+  std::int32_t spin = 0;                ///< a frame; the angular speed of orbits and swings too
+  std::int32_t grow = 0;                ///< added to the size each frame
+  std::int32_t pulse = 0;               ///< the size swings by this share, Q8
+  std::int32_t phase = 0;               ///< of orbits, swings and pulses
+  std::int32_t amplitude = 0;           ///< of a swing
   int appears = 0, vanishes = 1 << 20;  ///< frames in which it is there: [appears, vanishes)
-  std::int32_t fade = 0;            ///< added to alpha each frame
+  std::int32_t fade = 0;                ///< added to alpha each frame
 };
 
 namespace detail {

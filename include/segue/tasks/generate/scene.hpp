@@ -36,7 +36,9 @@ struct Body {
 class Canvas {
  public:
   Canvas(int width, int height)
-      : width_(width), height_(height), planes_(3 * static_cast<std::size_t>(width) * static_cast<std::size_t>(height)),
+      : width_(width),
+        height_(height),
+        planes_(3 * static_cast<std::size_t>(width) * static_cast<std::size_t>(height)),
         rows_(10 * static_cast<std::size_t>(width)) {}
 
   int width() const { return width_; }
@@ -155,8 +157,8 @@ class Canvas {
     const std::int64_t stretch = std::max(at.stretch, 65536 / std::max(at.stretch, 32));
     reach = ((reach * stretch) >> 8) + 512;
     const auto clip = [](std::int64_t v, int high) { return static_cast<int>(std::clamp<std::int64_t>(v, 0, high)); };
-    return {clip((at.x - reach) >> 8, width_), clip((at.y - reach) >> 8, height_), clip(((at.x + reach) >> 8) + 1, width_),
-            clip(((at.y + reach) >> 8) + 1, height_)};
+    return {clip((at.x - reach) >> 8, width_), clip((at.y - reach) >> 8, height_),
+            clip(((at.x + reach) >> 8) + 1, width_), clip(((at.y + reach) >> 8) + 1, height_)};
   }
 
   /// Paints places [first, last) of the coordinate rows, which begin at column x0.
@@ -164,8 +166,8 @@ class Canvas {
              std::int32_t alpha) {
     const int n = last - first;
     std::int32_t *r = row(r_row), *g = row(g_row), *b = row(b_row);
-    texture_row(texture, row(u_row) + first, row(v_row) + first, n, pixel, row(scratch_u_row), row(scratch_v_row), row(share_row), r, g,
-                b);
+    texture_row(texture, row(u_row) + first, row(v_row) + first, n, pixel, row(scratch_u_row), row(scratch_v_row),
+                row(share_row), r, g, b);
     const std::int32_t* colours[3] = {r, g, b};
     for (int c = 0; c < 3; ++c) {
       std::int32_t* to = plane(c).data() + static_cast<std::ptrdiff_t>(y) * width_ + x0 + first;

@@ -32,11 +32,11 @@ enum class PartKind : std::uint8_t { Ellipse, Box, Capsule, Polygon, Ring };
 /// A primitive of an outline, in the local units of its body (Q12, the body's radius is 1.0).
 struct Part {
   PartKind kind = PartKind::Ellipse;
-  bool cut = false;               ///< taken away from what came before instead of added
-  std::int32_t x = 0, y = 0;      ///< centre
-  Direction turn;                 ///< of the part against its body
+  bool cut = false;                           ///< taken away from what came before instead of added
+  std::int32_t x = 0, y = 0;                  ///< centre
+  Direction turn;                             ///< of the part against its body
   std::int32_t half_x = 4096, half_y = 4096;  ///< half extents; of a ring, half_y is the radius of the hole
-  int sides = 0;                  ///< of a polygon: the half-planes normal . (x, y) <= offset
+  int sides = 0;                              ///< of a polygon: the half-planes normal . (x, y) <= offset
   std::array<Direction, 7> normal{};
   std::array<std::int32_t, 7> offset{};
 };

@@ -53,21 +53,19 @@ inline std::int32_t noise_at(const std::int32_t* lattice, std::int32_t u, std::i
 }
 
 /// How two colours alternate.
-enum class Pattern : std::uint8_t {
-  Flat, Gradient, Clouds, Spots, Stripes, Checker, Dots, Rings, Bricks, Plaid
-};
+enum class Pattern : std::uint8_t { Flat, Gradient, Clouds, Spots, Stripes, Checker, Dots, Rings, Bricks, Plaid };
 inline constexpr int pattern_count = 10;
 
 /// A surface: pattern, colours, shading. Local coordinates are Q12, 1.0 is the radius of the object it is on.
 struct Texture {
   Pattern pattern = Pattern::Flat;
   Rgb a, b;
-  std::int32_t frequency = 256;  ///< periods in one unit, Q8
-  std::int32_t phase_u = 0, phase_v = 0;  ///< Q12 periods
+  std::int32_t frequency = 256;                ///< periods in one unit, Q8
+  std::int32_t phase_u = 0, phase_v = 0;       ///< Q12 periods
   std::int32_t turn_cos = 4096, turn_sin = 0;  ///< direction of the pattern on the object, Q12
-  std::int32_t warp = 0;   ///< bending by noise, Q12 periods
-  std::int32_t shade = 0;  ///< depth of a soft change of brightness, 0 … 256
-  std::int32_t light = 0;  ///< brightness added from one side to the other, in grey levels
+  std::int32_t warp = 0;                       ///< bending by noise, Q12 periods
+  std::int32_t shade = 0;                      ///< depth of a soft change of brightness, 0 … 256
+  std::int32_t light = 0;                      ///< brightness added from one side to the other, in grey levels
   NoiseLattice noise;
 };
 
@@ -128,8 +126,8 @@ inline void pattern_row(Pattern pattern, const std::int32_t* lattice, const std:
     case Pattern::Bricks:
       for (int i = 0; i < n; ++i) {
         const std::int32_t x = (u[i] >> 1) + ((v[i] >> 12) & 1) * 2048;
-        const std::int32_t edge = std::min(2048 - std::abs((v[i] & 4095) - 2048),
-                                           2 * (2048 - std::abs((x & 4095) - 2048)));
+        const std::int32_t edge =
+            std::min(2048 - std::abs((v[i] & 4095) - 2048), 2 * (2048 - std::abs((x & 4095) - 2048)));
         share[i] = clamp_int(128 + (((500 - edge) * gain) >> 8), 0, 256);
       }
       return;
@@ -178,7 +176,8 @@ inline void texture_row(const Texture& texture, const std::int32_t* u, const std
   }
   if (texture.shade > 0) {
     for (int i = 0; i < n; ++i) {
-      const std::int32_t k = 256 + (((noise_at(lattice, 2 * u[i] + 50000, 2 * v[i] + 1000) - 128) * texture.shade) >> 7);
+      const std::int32_t noise = noise_at(lattice, 2 * u[i] + 50000, 2 * v[i] + 1000) - 128;
+      const std::int32_t k = 256 + ((noise * texture.shade) >> 7);
       r[i] = (r[i] * k) >> 8;
       g[i] = (g[i] * k) >> 8;
       b[i] = (b[i] * k) >> 8;
