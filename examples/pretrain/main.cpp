@@ -193,9 +193,14 @@ void pretrain(const Options& options) {
   if (options.resume && !trainer.resume()) segue::throw_input("--resume", "there is no checkpoint in " + options.out);
   train::TextProgress progress(stdout, segue::is_terminal(1) ? train::TextProgress::Style::bar
                                                              : train::TextProgress::Style::lines);
-  const train::TrainReport report = trainer.run(progress);
+  std::string stopped;
+  try {
+    trainer.run(progress);
+  } catch (const segue::Interrupted& stop) {
+    stopped = stop.what();
+  }
 
-  // What ships are the averaged weights.
+  // What ships are the averaged weights, of a run that was stopped early too.
   const auto averaged = [&] {
     if (trainer.ema()) return std::make_unique<train::EmaScope<Policy>>(exec, *trainer.ema());
     return std::unique_ptr<train::EmaScope<Policy>>();
@@ -209,8 +214,9 @@ void pretrain(const Options& options) {
   save_samples(ctx, model, shown, options.shift, join_path(options.out, "samples.png"));
   const double loss = objective.held_out_loss(ctx, model, held_out, std::span<const double>(t.held_out_sigmas));
   std::printf("after step %lld: held-out loss %.5f (averaged weights), %.1f clips/s; weights are in %s\n",
-              static_cast<long long>(report.step), loss,
-              static_cast<double>(report.step) * options.batch / report.seconds, weights.c_str());
+              static_cast<long long>(trainer.state().step), loss,
+              static_cast<double>(trainer.state().step) * options.batch / trainer.state().seconds, weights.c_str());
+  if (!stopped.empty()) throw segue::Interrupted(stopped);
 }
 
 }  // namespace
