@@ -12,10 +12,10 @@ using support::GoldenWan;
 namespace {
 
 // Two float32 programs that add in different orders.
-constexpr double close = 1e-5;
+constexpr double tolerance = 1e-5;
 
 /// Where every element of a parameter's gradient is a sum over all tokens the orders differ most.
-constexpr double close_sum = 2e-5;
+constexpr double tolerance_sum = 2e-5;
 
 void check_forward(const std::string& name) {
   using Golden = GoldenWan<Fp32, adapters::Frozen>;
@@ -27,11 +27,11 @@ void check_forward(const std::string& name) {
   });
   static_assert(is_tensor<std::remove_const_t<decltype(y)>>, "a frozen model is compiled without autograd");
   REQUIRE(block_errors.size() == 2);
-  CHECK(block_errors[0] < close);
-  CHECK(block_errors[1] < close);
-  CHECK(error_against(y, g.recorded, "forward.y") < close);
+  CHECK(block_errors[0] < tolerance);
+  CHECK(block_errors[1] < tolerance);
+  CHECK(error_against(y, g.recorded, "forward.y") < tolerance);
   const auto loss = functional::mse(ctx, y, g.target);
-  CHECK(std::fabs(loss.data_handle()[0] / g.recorded.value("forward.loss") - 1) < close);
+  CHECK(std::fabs(loss.data_handle()[0] / g.recorded.value("forward.loss") - 1) < tolerance);
   CHECK(ctx.tape().size() == 0);
 }
 
@@ -43,19 +43,19 @@ void check_gradients(const std::string& name, const std::string& case_name, cons
   const auto time = per_token ? g.per_token_time() : g.time;
   const nn::Parameter<float, 5, HostSpace> input(g.hidden);
   const auto y = g.model(ctx, input.var(), time, g.text);
-  CHECK(error_against(y.value(), g.recorded, case_name + ".y") < close);
+  CHECK(error_against(y.value(), g.recorded, case_name + ".y") < tolerance);
   const auto loss = functional::mse(ctx, y, g.target);
-  CHECK(std::fabs(loss.value().data_handle()[0] / g.recorded.value(case_name + ".loss") - 1) < close);
+  CHECK(std::fabs(loss.value().data_handle()[0] / g.recorded.value(case_name + ".loss") - 1) < tolerance);
   ctx.backward(loss);
   REQUIRE(input.slot().filled());
-  CHECK(error_against(input.slot().grad(), g.recorded, case_name + ".dhidden_states") < close);
+  CHECK(error_against(input.slot().grad(), g.recorded, case_name + ".dhidden_states") < tolerance);
   int compared = 0;
   support::for_each_parameter(g.model, [&](const std::string& leaf, const auto& parameter) {
     INFO(leaf);
     REQUIRE(parameter.slot().filled());
     if (!g.recorded.contains(grad_case + "." + leaf)) return;
     ++compared;
-    CHECK(error_against(parameter.slot().grad(), g.recorded, grad_case + "." + leaf) < close_sum);
+    CHECK(error_against(parameter.slot().grad(), g.recorded, grad_case + "." + leaf) < tolerance_sum);
   });
   CHECK(compared == static_cast<int>(g.recorded.names(grad_case + ".").size()));
   CHECK(compared > 0);
@@ -70,11 +70,11 @@ void check_lora(const std::string& name) {
   Context<typename Golden::P> ctx(g.exec);
   const nn::Parameter<T, 5, HostSpace, T, T> input(g.hidden);
   const auto y = g.model(ctx, input.var(), g.time, g.text);
-  CHECK(error_against(y.value(), g.recorded, "lora.y") < close);
+  CHECK(error_against(y.value(), g.recorded, "lora.y") < tolerance);
   const auto loss = functional::mse(ctx, y, g.target);
-  CHECK(std::fabs(loss.value().data_handle()[0] / g.recorded.value("lora.loss") - 1) < close);
+  CHECK(std::fabs(loss.value().data_handle()[0] / g.recorded.value("lora.loss") - 1) < tolerance);
   ctx.backward(loss);
-  CHECK(error_against(input.slot().grad(), g.recorded, "lora.dhidden_states") < close);
+  CHECK(error_against(input.slot().grad(), g.recorded, "lora.dhidden_states") < tolerance);
   int compared = 0;
   support::for_each_parameter(g.model, [&](const std::string& leaf, const auto& parameter) {
     INFO(leaf);
@@ -88,7 +88,7 @@ void check_lora(const std::string& name) {
         most = std::max(most, std::fabs(static_cast<double>(grad.data_handle()[i])));
       CHECK(most < 1e-6);
     } else {
-      CHECK(error_against(parameter.slot().grad(), g.recorded, "lora_grad." + leaf) < close_sum);
+      CHECK(error_against(parameter.slot().grad(), g.recorded, "lora_grad." + leaf) < tolerance_sum);
     }
   });
   CHECK(compared == static_cast<int>(g.recorded.names("lora_grad.").size()));
@@ -209,9 +209,9 @@ TEST_CASE("ten AdamW steps on LoRA end where PyTorch's end") {
   for (const auto& [leaf, values] : trained) {
     const auto theirs = recorded.values("train_final." + leaf);
     INFO(leaf);
-    CHECK(distance(values, exact.at(leaf)) < close);
+    CHECK(distance(values, exact.at(leaf)) < tolerance);
     // An element whose gradient is almost zero still takes a full AdamW step, in a direction that rounding chooses:
     // PyTorch's own float32 run may be further from the exact one than ours is from either.
-    CHECK(distance(values, theirs) < std::max(close_sum, 1.1 * distance(theirs, exact.at(leaf))));
+    CHECK(distance(values, theirs) < std::max(tolerance_sum, 1.1 * distance(theirs, exact.at(leaf))));
   }
 }
