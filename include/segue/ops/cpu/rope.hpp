@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 
 #include "segue/ops/cpu/column_sums.hpp"
 #include "segue/ops/rope.hpp"
@@ -21,11 +22,16 @@ SEGUE_FORCE_INLINE simd::Vec<float> double_lanes(simd::Vec<float> x, std::index_
 }
 
 /// lanes/2 table entries, each twice; n lanes count.
-template <class A>
-SEGUE_FORCE_INLINE simd::Vec<A> load_pairs(const float* p, std::int64_t n) {
+template <class A, class N>
+SEGUE_FORCE_INLINE simd::Vec<A> load_pairs(const float* p, N n) {
   constexpr int lanes = simd::lanes<A>;
   if constexpr (std::is_same_v<A, float>) {
-    return double_lanes(simd::load<float>(p, std::min<std::int64_t>(n, lanes) / 2), std::make_index_sequence<lanes>{});
+    simd::Vec<float> half{};
+    if (n >= lanes)
+      std::memcpy(&half, p, lanes / 2 * sizeof(float));
+    else
+      half = simd::load_tail<float>(p, n / 2);
+    return double_lanes(half, std::make_index_sequence<lanes>{});
   } else {
     simd::Vec<A> out{};
     for (int i = 0; i < lanes && i < n; ++i) out[i] = cast<A>(p[i / 2]);
@@ -42,7 +48,8 @@ struct Rotary {
   A direction = 1;  ///< -1 rotates back
 
   /// `s` is the place of the vector in its head.
-  SEGUE_FORCE_INLINE V operator()(V v, std::int64_t s, std::int64_t n) const {
+  template <class N>
+  SEGUE_FORCE_INLINE V operator()(V v, std::int64_t s, N n) const {
     constexpr auto all = std::make_index_sequence<static_cast<std::size_t>(simd::lanes<A>)>{};
     const V flipped = swap_pairs<A>(v, all);
     return v * load_pairs<A>(cos + s / 2, n) + flipped * (signs(all) * load_pairs<A>(sin + s / 2, n));
