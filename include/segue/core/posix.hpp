@@ -22,6 +22,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <span>
 #include <string>
 #include <string_view>
@@ -362,6 +363,14 @@ class InterruptGuard {
   struct ::sigaction old_int_ {};
   struct ::sigaction old_term_ {};
 };
+
+/// Seconds of a clock that never goes back, from an arbitrary start. <chrono> would do the same for 3,700
+/// more lines in every translation unit.
+inline double monotonic_seconds() noexcept {
+  struct ::timespec now {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
 
 /// The largest resident set of this process so far, in bytes.
 inline std::int64_t peak_resident_bytes() noexcept {

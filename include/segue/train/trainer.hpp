@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <span>
@@ -111,9 +110,9 @@ class Trainer {
       unsaved_seconds = 0;
     };
     while (state_.step < until) {
-      const auto begin = std::chrono::steady_clock::now();
+      const double begin = monotonic_seconds();
       const StepResult result = step();
-      const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      const double spent = monotonic_seconds() - begin;
       state_.seconds += spent;
       unsaved_seconds += spent;
 
