@@ -189,7 +189,7 @@ TEST_CASE("a checkpointed block gives the gradient of the block, its dropout inc
     exec.random() = RandomState{5, 0, 3};
     const Leaf x(make(exec, values));
     const auto h = functional::scale(ctx, x.var(), 1.5);
-    const auto y = checkpointed ? checkpoint(ctx, false, block, h) : block(ctx, h);
+    const auto y = checkpointed ? checkpoint(ctx, block, h) : block(ctx, h);
     // A draw after the block: re-running must not shift it, nor be shifted by it.
     const auto z = functional::dropout(ctx, y, 0.2);
     const std::size_t nodes = ctx.tape().size();
@@ -212,7 +212,10 @@ TEST_CASE("a block whose inputs are constants is checkpointed only if it trains"
     return functional::multiply(c, x, w.var());
   };
   const Var<float, 1, HostSpace> x(make(exec, {5, 7}));
-  const auto y = checkpoint(ctx, true, block, x);
+  const auto constant = checkpoint(ctx, [](auto& c, const auto& v) { return functional::silu(c, v); }, x);
+  CHECK(!constant.requires_grad());
+  CHECK(ctx.tape().size() == 0);
+  const auto y = checkpoint(ctx, block, x);
   CHECK(ctx.tape().size() == 1);
   ctx.backward(y);
   CHECK(list(w.slot().grad()) == std::vector<float>{5, 7});

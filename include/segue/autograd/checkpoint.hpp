@@ -33,20 +33,24 @@ struct SlotFor<Var<T, Rank, Space, Grad>> {
 }  // namespace detail
 
 /// Calls `block(ctx, x...)` and keeps only its inputs; the backward runs it again, with the same random draws, and
-/// then backward through it. `trains` says whether the block itself holds something that trains.
+/// then backward through it. A block in which nothing requires a gradient records nothing.
 /// `block` must be callable twice; what it refers to must live until the backward.
 /// Memory: the inputs, plus one block's activations during its backward. Cost: one more forward.
 template <PolicyLike P, class F, Value... X>
-auto checkpoint(Context<P>& ctx, bool trains, F block, const X&... x) {
+auto checkpoint(Context<P>& ctx, F block, const X&... x) {
   const RandomState random_before = ctx.exec().random();
   if constexpr (!any_var<X...>) {
     return block(ctx, x...);
   } else {
-    if (!ctx.grad_enabled() || !ctx.recording() || !(trains || (requires_grad(x) || ...))) return block(ctx, x...);
+    if (!ctx.grad_enabled() || !ctx.recording()) return block(ctx, x...);
+    bool needed = false;
     auto y = [&] {
       const Unrecorded<P> off(ctx);
-      return block(ctx, x...);
+      auto out = block(ctx, x...);
+      needed = off.skipped();
+      return out;
     }();
+    if (!needed) return y;
     auto rerun = [&ctx, block, random_before, inputs = std::tuple(x...), targets = std::tuple(ctx.target(x)...)](
                      auto& exec, auto dy) {
       const RandomState random_now = std::exchange(exec.random(), random_before);

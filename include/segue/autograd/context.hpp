@@ -71,7 +71,9 @@ class Context {
   /// True when an operator over these inputs must record a node.
   template <class... X>
   bool records(const X&... x) const {
-    return grad_enabled_ && recording_ && (requires_grad(x) || ...);
+    if (!grad_enabled_ || !(requires_grad(x) || ...)) return false;
+    if (!recording_) skipped_ = true;
+    return recording_;
   }
 
   /// Where the gradient of `x` goes; empty for constants.
@@ -137,6 +139,7 @@ class Context {
   Tape* tape_ = &own_;
   bool grad_enabled_ = true;
   bool recording_ = true;
+  mutable bool skipped_ = false;  // a node was not recorded since `recording_` is false
   Recompute recompute_ = Recompute::cheap;
   std::span<const std::int32_t> sample_slots_{};
 };
@@ -159,14 +162,24 @@ class NoGrad {
 template <PolicyLike P>
 class Unrecorded {
  public:
-  explicit Unrecorded(Context<P>& ctx) : ctx_(ctx), before_(std::exchange(ctx.recording_, false)) {}
-  ~Unrecorded() { ctx_.recording_ = before_; }
+  explicit Unrecorded(Context<P>& ctx)
+      : ctx_(ctx),
+        recording_before_(std::exchange(ctx.recording_, false)),
+        skipped_before_(std::exchange(ctx.skipped_, false)) {}
+  ~Unrecorded() {
+    ctx_.recording_ = recording_before_;
+    ctx_.skipped_ = ctx_.skipped_ || skipped_before_;
+  }
   Unrecorded(const Unrecorded&) = delete;
   Unrecorded& operator=(const Unrecorded&) = delete;
 
+  /// Whether anything met so far would have been recorded: if not, there is nothing to run again.
+  bool skipped() const { return ctx_.skipped_; }
+
  private:
   Context<P>& ctx_;
-  bool before_;
+  bool recording_before_;
+  bool skipped_before_;
 };
 
 /// Records into a tape of its own while it lives: for re-running a block inside a backward.

@@ -73,7 +73,7 @@ class Wan {
       const Block& block = blocks_[i];
       if (ctx.recompute() == Recompute::block) {
         x = checkpoint(
-            ctx, block_trains(i),
+            ctx,
             [&block, tokens, rope](C& c, const auto& bx, const auto& btext, const auto& btime) {
               return block(c, bx, btext, btime, tokens, rope);
             },
@@ -106,9 +106,6 @@ class Wan {
   const WanConfig& config() const { return config_; }
   std::vector<Block>& blocks() { return blocks_; }
 
-  /// Tells `checkpoint` which blocks hold something that trains; without it every block is re-run.
-  void set_block_trains(std::vector<char> trains) { block_trains_ = std::move(trains); }
-
   /// The shape of a leaf in checkpoints, where it differs: the patch embedding is a Conv3d there.
   std::vector<std::int64_t> checkpoint_shape(std::string_view name, std::vector<std::int64_t> shape) const {
     if (name == "patch_embedding.weight")
@@ -138,8 +135,6 @@ class Wan {
       return lift<Adapters>(x);
   }
 
-  bool block_trains(std::size_t i) const { return i < block_trains_.size() ? block_trains_[i] != 0 : Adapters::trains; }
-
   /// Tables depend on the grid alone; the last one is kept.
   RotaryTable<Space> rotary_table(Exec<Device>& exec, const ops::RopeGrid& grid) const {
     const auto most = static_cast<std::int64_t>(config_.rope_max_seq_len);
@@ -163,7 +158,6 @@ class Wan {
   std::vector<Block> blocks_;
   typename Adapters::template projection<role::OutputProjection, P> proj_out_;
   TableLeaf scale_shift_table_;
-  std::vector<char> block_trains_;
   mutable RotaryTable<Space> rope_;
   mutable ops::RopeGrid rope_grid_{0, 0, 0};
 };
