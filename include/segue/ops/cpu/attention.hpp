@@ -316,8 +316,8 @@ struct AttentionBackwardHead {
     for (std::int64_t i = 0; i < count; i += rows)
       for (std::int64_t at = 0; at < queries; at += columns) {
         const std::int64_t steps = std::min(columns, queries - at);
-        pack_panel<static_cast<int>(rows), true>(dst, scores + at * padded + i * columns, columns,
-                                                 std::min(rows, count - i), std::int64_t{rows}, steps);
+        pack_panels<static_cast<int>(rows), true>(dst, scores + at * padded + i * columns, columns,
+                                                  std::min(rows, count - i), rows, steps);
         dst += rows * steps;
       }
     for (std::int64_t c = 0; c < shape.head_dim; c += columns)

@@ -69,16 +69,12 @@ HeadRows<T> head_rows(const View<T, 4, HostSpace>& x, std::int64_t sample, std::
 /// Packs (count, D) rows so that the rows are the operand's index and channels its steps.
 template <int Width, class A, class T>
 void pack_rows(A* dst, HeadRows<const T> x, std::int64_t count, std::int64_t d) {
-  for (std::int64_t i = 0; i < count; i += Width, dst += Width * d) {
-    const std::int64_t valid = std::min<std::int64_t>(Width, count - i);
-    pack_panel<Width, true>(dst, x.data + i * x.stride, x.stride, valid, valid, d);
-  }
+  pack_panels<Width, true>(dst, x.data, x.stride, count, count, d);
 }
 /// Packs (count, D) rows so that the channels are the operand's index and rows its steps.
 template <int Width, class A, class T>
 void pack_channels(A* dst, HeadRows<const T> x, std::int64_t count, std::int64_t d) {
-  for (std::int64_t c = 0; c < d; c += Width, dst += Width * count)
-    pack_panel<Width, false>(dst, x.data + c, x.stride, std::min<std::int64_t>(Width, d - c), d - c, count);
+  pack_panels<Width, false>(dst, x.data, x.stride, d, d, count);
 }
 
 /// blocks = or += packed a (count rows) · one packed panel of b.
@@ -86,12 +82,8 @@ template <class A>
 void multiply_panel(std::int64_t count, std::int64_t steps, const A* a, std::int64_t a_steps, const A* b, A* blocks,
                     std::int64_t valid_columns, bool add) {
   constexpr int rows = GemmBlocking<A>::rows, columns = GemmBlocking<A>::columns;
-  for (std::int64_t i = 0; i < count; i += rows, blocks += rows * columns, a += rows * a_steps) {
-    if (valid_columns > GemmBlocking<A>::lanes)
-      gemm_micro_kernel<A, 2>(steps, a, b, blocks, add);
-    else
-      gemm_micro_kernel<A, 1>(steps, a, b, blocks, add);
-  }
+  for (std::int64_t i = 0; i < count; i += rows, blocks += rows * columns, a += rows * a_steps)
+    gemm_block<A>(std::min<std::int64_t>(rows, count - i), valid_columns, steps, a, rows, b, columns, blocks, add);
 }
 
 /// Writes a tile (D rows of one panel of queries) as rows of queries.

@@ -28,7 +28,7 @@ struct GemmBlocking {
   /// K is cut into equal panels of at most this many steps: a panel of b fits the first-level cache.
   static constexpr std::int64_t panel = 384 * 4 / static_cast<std::int64_t>(sizeof(A));
   static constexpr std::int64_t row_block = 96 / rows * rows;
-  static constexpr std::int64_t column_block = 512;
+  static constexpr std::int64_t column_block = 2048;
   /// Bound on the packed copy of b.
   static constexpr std::int64_t packed_elements = std::int64_t{4} << 20;
 };
@@ -59,49 +59,56 @@ struct GemmSizes {
   std::int64_t per_thread() const { return aligned(packed_a()) + aligned(tile()); }
 };
 
-/// Packs `steps` x `valid` elements so that step p's `Width` values lie at dst + p·Width, missing ones zero.
-/// Element (index i, step p) is src[i·ld + p] if `StepsContiguous`, else src[p·ld + i], whose rows have at least
-/// `readable` elements. May write up to a register beyond the last step.
+/// Packs `steps` x `count` elements into panels of `Width`: step p of panel j lies at dst + (j·steps + p)·Width,
+/// missing elements are zero. Element (index i, step p) is src[i·ld + p] if `StepsContiguous`, else src[p·ld + i],
+/// whose rows have at least `readable` elements. May write up to a register beyond the last panel.
 template <int Width, bool StepsContiguous, class A, class T>
-void pack_panel(A* dst, const T* src, std::int64_t ld, std::int64_t valid, std::int64_t readable, std::int64_t steps) {
+void pack_panels(A* dst, const T* src, std::int64_t ld, std::int64_t count, std::int64_t readable, std::int64_t steps) {
   constexpr int lanes = simd::lanes<A>;
   static_assert(Width < lanes || Width % lanes == 0, "pieces that overlap the next step must be written in order");
   if constexpr (StepsContiguous) {
-    for (std::int64_t p = 0; p < steps; p += lanes) {
-      const std::int64_t count = std::min<std::int64_t>(lanes, steps - p);
-      for (int piece = 0; piece < Width; piece += lanes) {
-        simd::Vec<A> square[static_cast<std::size_t>(lanes)];
-        for (int i = 0; i < lanes; ++i)
-          square[i] =
-              i < Width && piece + i < valid ? simd::load<A>(src + (piece + i) * ld + p, count) : simd::Vec<A>{};
-        simd::transpose<A>(square);
-        for (int i = 0; i < count; ++i) simd::store<A>(dst + (p + i) * Width + piece, square[i]);
+    for (std::int64_t first = 0; first < count; first += Width, dst += Width * steps)
+      for (std::int64_t p = 0; p < steps; p += lanes) {
+        const std::int64_t width = std::min<std::int64_t>(lanes, steps - p);
+        for (int piece = 0; piece < Width; piece += lanes) {
+          simd::Vec<A> square[static_cast<std::size_t>(lanes)];
+          for (int i = 0; i < lanes; ++i)
+            square[i] = i < Width && first + piece + i < count
+                            ? simd::load<A>(src + (first + piece + i) * ld + p, width)
+                            : simd::Vec<A>{};
+          simd::transpose<A>(square);
+          for (int i = 0; i < width; ++i) simd::store<A>(dst + (p + i) * Width + piece, square[i]);
+        }
       }
-    }
   } else {
-    if (valid >= Width && readable >= ceil_div(Width, lanes) * lanes) {
-      for (std::int64_t p = 0; p < steps; ++p)
-        for (int piece = 0; piece < Width; piece += lanes)
-          simd::store<A>(dst + p * Width + piece, simd::load<A>(src + p * ld + piece));
-    } else {
-      for (std::int64_t p = 0; p < steps; ++p)
-        for (int piece = 0; piece < Width; piece += lanes)
-          simd::store<A>(dst + p * Width + piece, simd::load<A>(src + p * ld + piece, valid - piece));
+    for (std::int64_t first = 0; first < count; first += Width, dst += Width * steps) {
+      // A narrow panel's stores run over into its next step, and at last into the next panel: both are written later.
+      if (count - first >= Width && readable - first >= ceil_div(Width, lanes) * lanes) {
+        for (std::int64_t p = 0; p < steps; ++p)
+          for (int piece = 0; piece < Width; piece += lanes)
+            simd::store<A>(dst + p * Width + piece, simd::load<A>(src + p * ld + first + piece));
+      } else {
+        for (std::int64_t p = 0; p < steps; ++p)
+          for (int piece = 0; piece < Width; piece += lanes)
+            simd::store<A>(dst + p * Width + piece, simd::load<A>(src + p * ld + first + piece, count - first - piece));
+      }
     }
   }
 }
 
-/// block (rows x columns, contiguous) = or += packed a · packed b over `steps`. `Halves` is how many of the two
-/// registers of a row hold columns that exist.
-template <class A, int Halves>
-inline void gemm_micro_kernel(std::int64_t steps, const A* a, const A* b, A* block, bool add) {
+/// block (rows x columns, contiguous) = or += a · b over `steps`. Step p of a, packed or as it lies in a transposed
+/// operand, is at a + p·a_step, that of b at b + p·b_step. `Rows` is how many rows are computed and `Halves` how many
+/// of the two registers of a row: fewer where fewer exist, with the same bits.
+template <class A, int Rows, int Halves>
+inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_step, const A* b, std::int64_t b_step,
+                              A* block, bool add) {
   using V = simd::Vec<A>;
-  constexpr int rows = GemmBlocking<A>::rows, lanes = simd::lanes<A>, columns = GemmBlocking<A>::columns;
-  V left[static_cast<std::size_t>(rows)] = {}, right[static_cast<std::size_t>(rows)] = {};
+  constexpr int lanes = simd::lanes<A>, columns = GemmBlocking<A>::columns;
+  V left[static_cast<std::size_t>(Rows)] = {}, right[static_cast<std::size_t>(Rows)] = {};
   // Lambdas over an index pack, since loops over registers are unrolled at high optimisation levels only.
   const auto each = [](auto&& f) __attribute__((always_inline)) {
     [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) { (f(I), ...); }
-    (std::make_index_sequence<static_cast<std::size_t>(rows)>());
+    (std::make_index_sequence<static_cast<std::size_t>(Rows)>());
   };
   for (std::int64_t p = 0; p < steps; ++p) {
     const V b0 = simd::load<A>(b);
@@ -114,14 +121,37 @@ inline void gemm_micro_kernel(std::int64_t steps, const A* a, const A* b, A* blo
     } else {
       each([&](std::size_t i) __attribute__((always_inline)) { left[i] += a[i] * b0; });
     }
-    a += rows;
-    b += columns;
+    a += a_step;
+    b += b_step;
   }
   each([&](std::size_t i) __attribute__((always_inline)) {
     A* row = block + static_cast<int>(i) * columns;
     simd::store<A>(row, add ? simd::load<A>(row) + left[i] : left[i]);
     if constexpr (Halves == 2) simd::store<A>(row + lanes, add ? simd::load<A>(row + lanes) + right[i] : right[i]);
   });
+}
+
+/// The micro-kernel for `rows` by `columns` that exist.
+template <class A>
+inline void gemm_block(std::int64_t rows, std::int64_t columns, std::int64_t steps, const A* a, std::int64_t a_step,
+                       const A* b, std::int64_t b_step, A* block, bool add) {
+  constexpr int all = GemmBlocking<A>::rows, few = all > 4 ? 4 : 2;
+  const bool wide = columns > GemmBlocking<A>::lanes;
+  if (rows > few) {
+    if (wide)
+      gemm_micro_kernel<A, all, 2>(steps, a, a_step, b, b_step, block, add);
+    else
+      gemm_micro_kernel<A, all, 1>(steps, a, a_step, b, b_step, block, add);
+  } else if (rows > 1) {
+    if (wide)
+      gemm_micro_kernel<A, few, 2>(steps, a, a_step, b, b_step, block, add);
+    else
+      gemm_micro_kernel<A, few, 1>(steps, a, a_step, b, b_step, block, add);
+  } else if (wide) {
+    gemm_micro_kernel<A, 1, 2>(steps, a, a_step, b, b_step, block, add);
+  } else {
+    gemm_micro_kernel<A, 1, 1>(steps, a, a_step, b, b_step, block, add);
+  }
 }
 
 /// Turns finished sums into elements of c.
@@ -170,23 +200,29 @@ struct GemmProblem {
   bool b_transposed;
   GemmFinish<A, TC, TBias> finish;
 
+  /// A transposed a may be read where it lies: worth it when few columns share the packed copy.
+  bool direct_a() const { return std::is_same_v<TA, A> && a_transposed && sizes.n <= 4 * Block::columns; }
+  /// Likewise a b that is not transposed, when few rows share it.
+  bool direct_b() const { return std::is_same_v<TB, A> && !b_transposed && sizes.m <= 4 * Block::rows; }
+
   void pack_a(A* dst, std::int64_t row, std::int64_t rows, std::int64_t step, std::int64_t steps) const {
-    for (std::int64_t r = 0; r < rows; r += Block::rows, dst += Block::rows * steps) {
-      const std::int64_t valid = std::min<std::int64_t>(Block::rows, rows - r);
-      if (a_transposed)
-        pack_panel<Block::rows, false>(dst, a + step * a_stride + row + r, a_stride, valid, sizes.m - row - r, steps);
-      else
-        pack_panel<Block::rows, true>(dst, a + (row + r) * a_stride + step, a_stride, valid, valid, steps);
-    }
+    const std::int64_t whole = direct_a() ? rows / Block::rows * Block::rows : 0;
+    dst += whole * steps;
+    if (a_transposed)
+      pack_panels<Block::rows, false>(dst, a + step * a_stride + row + whole, a_stride, rows - whole,
+                                      sizes.m - row - whole, steps);
+    else
+      pack_panels<Block::rows, true>(dst, a + row * a_stride + step, a_stride, rows, rows, steps);
   }
 
-  /// One register block's worth of columns over all of K.
-  void pack_b(A* dst, std::int64_t column) const {
-    const std::int64_t valid = std::min<std::int64_t>(Block::columns, sizes.n - column);
+  void pack_b(A* dst, std::int64_t column, std::int64_t columns) const {
+    const std::int64_t whole = direct_b() ? columns / Block::columns * Block::columns : 0;
+    dst += whole * sizes.k;
     if (b_transposed)
-      pack_panel<Block::columns, true>(dst, b + column * b_stride, b_stride, valid, valid, sizes.k);
+      pack_panels<Block::columns, true>(dst, b + column * b_stride, b_stride, columns, columns, sizes.k);
     else
-      pack_panel<Block::columns, false>(dst, b + column, b_stride, valid, valid, sizes.k);
+      pack_panels<Block::columns, false>(dst, b + column + whole, b_stride, columns - whole, sizes.n - column - whole,
+                                         sizes.k);
   }
 
   /// Rows [row_begin, row_end) by the columns [first, last) of which packed_b holds those from `packed_from` on.
@@ -206,13 +242,25 @@ struct GemmProblem {
           for (std::int64_t j = 0; j < columns; j += Block::columns) {
             const std::int64_t valid = std::min<std::int64_t>(Block::columns, columns - j);
             const A* bp = packed_b + (column + j - packed_from) * sizes.k + step * Block::columns;
+            std::int64_t b_step = Block::columns;
+            if constexpr (std::is_same_v<TB, A>) {
+              if (direct_b() && valid == Block::columns) {
+                bp = b + step * b_stride + column + j;
+                b_step = b_stride;
+              }
+            }
             for (std::int64_t i = 0; i < rows; i += Block::rows) {
-              if (valid > Block::lanes)
-                gemm_micro_kernel<A, 2>(steps, packed_a + i * steps, bp, block, panel > 0);
-              else
-                gemm_micro_kernel<A, 1>(steps, packed_a + i * steps, bp, block, panel > 0);
-              if (panel + 1 == sizes.panels)
-                finish(block, row + i, column + j, std::min<std::int64_t>(Block::rows, rows - i), valid);
+              const std::int64_t valid_rows = std::min<std::int64_t>(Block::rows, rows - i);
+              const A* ap = packed_a + i * steps;
+              std::int64_t a_step = Block::rows;
+              if constexpr (std::is_same_v<TA, A>) {
+                if (direct_a() && valid_rows == Block::rows) {
+                  ap = a + step * a_stride + row + i;
+                  a_step = a_stride;
+                }
+              }
+              gemm_block(valid_rows, valid, steps, ap, a_step, bp, b_step, block, panel > 0);
+              if (panel + 1 == sizes.panels) finish(block, row + i, column + j, valid_rows, valid);
               if (sizes.panels > 1) block += Block::rows * Block::columns;
             }
           }
@@ -266,8 +314,8 @@ struct Kernel<op::Gemm, Cpu> {
     for (std::int64_t from = 0; from < n; from += sizes.chunk) {
       const std::int64_t to = std::min(n, from + sizes.chunk), panels = ceil_div(to - from, Block::columns);
       const auto pack = [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t j = begin; j < end; ++j)
-          problem.pack_b(packed_b + j * Block::columns * k, from + j * Block::columns);
+        problem.pack_b(packed_b + begin * Block::columns * k, from + begin * Block::columns,
+                       std::min(to - from, end * Block::columns) - begin * Block::columns);
       };
       if (row_panels >= 4 * threads || row_panels >= panels) {
         detail::parallel_for(exec, panels, pack, ceil_div(panels, threads));

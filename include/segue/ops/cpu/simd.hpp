@@ -159,8 +159,9 @@ SEGUE_FORCE_INLINE A horizontal_sum(Vec<A> x) {
 template <class A>
 SEGUE_FORCE_INLINE void transpose(Vec<A> (&r)[static_cast<std::size_t>(lanes<A>)]) {
   constexpr int n = lanes<A>;
-  const auto stage = [&r]<int Step, std::size_t... L>(std::integral_constant<int, Step>, std::index_sequence<L...>) {
-    const auto swap = [](Vec<A>& top, Vec<A>& bottom) {
+  const auto stage = [&r]<int Step, std::size_t... L>(std::integral_constant<int, Step>, std::index_sequence<L...>)
+      __attribute__((always_inline)) {
+    const auto swap = [](Vec<A> & top, Vec<A> & bottom) __attribute__((always_inline)) {
       const Vec<A> t = top, b = bottom;
       top = __builtin_shufflevector(
           t, b, ((static_cast<int>(L) & Step) ? n + static_cast<int>(L) - Step : static_cast<int>(L))...);
