@@ -12,7 +12,8 @@ namespace adapters {
 /// Writes one LoRA as diffusers' `save_lora_weights` does: `transformer.<module>.lora_A.weight` and `.lora_B.weight`,
 /// with rank, alpha and rsLoRA in the metadata `lora_adapter_metadata`; `load_lora_weights` and `load_adapter` read it.
 /// Whole or not at all; the bytes depend on the adapter alone.
-/// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, or the file cannot be written.
+/// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, or the file cannot be
+/// written.
 template <class M, class Device>
 void write_diffusers_adapter(M& model, Exec<Device>&, const std::string& path, const AdapterFileOptions& options = {}) {
   static_assert(std::is_same_v<Device, Cpu>, "write_diffusers_adapter: the adapter must be in host memory");

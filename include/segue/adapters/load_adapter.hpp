@@ -72,14 +72,14 @@ inline void check_lora_shape(const io::Checkpoint& file, const io::TensorInfo& i
 
 }  // namespace detail
 
-/// Puts an adapter from a file on the model under `name`: diffusers' layout (`transformer.<module>.lora_A.weight`, or no
-/// prefix, as `save_lora_adapter` writes it) or PEFT's folder. `path` is the safetensors file or its folder. Ranks come
-/// from the tensors, alpha and rsLoRA from the metadata or adapter_config.json; without metadata alpha is the rank, that
-/// is scale 1, as diffusers has it. Nothing is added unless everything fits.
+/// Puts an adapter from a file on the model under `name`: diffusers' layout (`transformer.<module>.lora_A.weight`, or
+/// no prefix, as `save_lora_adapter` writes it) or PEFT's folder. `path` is the safetensors file or its folder. Ranks
+/// come from the tensors, alpha and rsLoRA from the metadata or adapter_config.json; without metadata alpha is the
+/// rank, that is scale 1, as diffusers has it. Nothing is added unless everything fits.
 /// @returns the names of the adapted linears.
 /// @throws InputError, naming the file, the module and the nearest name: a module that the model does not have or that
-/// cannot carry an adapter in this map or carries one of this name already, shapes or ranks that disagree, a tensor or a
-/// key of the configuration that would change the result and is not read.
+/// cannot carry an adapter in this map or carries one of this name already, shapes or ranks that disagree, a tensor or
+/// a key of the configuration that would change the result and is not read.
 template <class M, class Device>
 std::vector<std::string> load_adapter(M& model, Exec<Device>& exec, const std::string& path,
                                       const std::string& name = "default") {

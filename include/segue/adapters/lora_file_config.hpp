@@ -50,7 +50,9 @@ inline io::Json write_lora_config(const LoraFileConfig& c, std::string_view pref
   for (const auto& [name, alpha] : c.alpha_pattern) alphas[name] = number(alpha);
   for (const auto& [name, rank] : c.rank_pattern) ranks[name] = rank;
   io::Json json = io::Json::object();
-  const auto put = [&](std::string_view key, io::Json value) { json[std::string(prefix).append(key)] = std::move(value); };
+  const auto put = [&](std::string_view key, io::Json value) {
+    json[std::string(prefix).append(key)] = std::move(value);
+  };
   put("alpha_pattern", std::move(alphas));
   put("auto_mapping", nullptr);
   put("base_model_name_or_path", nullptr);
@@ -94,8 +96,9 @@ inline LoraFileConfig read_lora_config(const io::Json& json, std::string_view pr
   const auto key = [&](std::string_view name) { return std::string(prefix).append(name); };
   if (const auto type = json.get_or<std::string>(key("peft_type"), "LORA", where); type != "LORA")
     throw_input(where, "key '" + key("peft_type") + "'", "\"" + type + "\"", "\"LORA\"");
-  for (const char* name : {"use_dora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out", "layer_replication",
-                           "modules_to_save", "target_parameters", "trainable_token_indices", "alora_invocation_tokens"})
+  for (const char* name :
+       {"use_dora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out", "layer_replication", "modules_to_save",
+        "target_parameters", "trainable_token_indices", "alora_invocation_tokens"})
     if (const io::Json* value = json.find(key(name));
         value && !value->is_null() && *value != io::Json(false) && !(value->is_array() && value->size() == 0))
       throw_input(where, "key '" + key(name) + "'", value->describe(), "null or false: only plain LoRA is read");

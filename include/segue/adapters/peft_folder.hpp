@@ -13,7 +13,8 @@ namespace adapters {
 /// Writes one LoRA as PEFT's `save_pretrained` does: adapter_model.safetensors with
 /// `base_model.model.<module>.lora_A.weight` and `.lora_B.weight`, and adapter_config.json; `PeftModel.from_pretrained`
 /// and `load_adapter` read it. The folder is made if need be; the bytes depend on the adapter alone.
-/// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, or a file cannot be written.
+/// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, or a file cannot be
+/// written.
 template <class M, class Device>
 void write_peft_adapter(M& model, Exec<Device>&, const std::string& folder, const AdapterFileOptions& options = {}) {
   static_assert(std::is_same_v<Device, Cpu>, "write_peft_adapter: the adapter must be in host memory");

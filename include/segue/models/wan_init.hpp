@@ -40,9 +40,9 @@ void draw_wan(M& model, Exec<Device>& exec, std::uint64_t seed, F&& draw) {
 
 }  // namespace detail
 
-/// The start of a training run from nothing, as Wan's `init_weights` has it: linears Xavier-uniform (the patch embedding
-/// too), time and text embeddings N(0, 0.02²), biases 0, norms 1, modulation tables N(0, 1/dim), the output projection 0,
-/// so that the fresh model answers 0. The same bits for a seed on every device.
+/// The start of a training run from nothing, as Wan's `init_weights` has it: linears Xavier-uniform (the patch
+/// embedding too), time and text embeddings N(0, 0.02²), biases 0, norms 1, modulation tables N(0, 1/dim), the output
+/// projection 0, so that the fresh model answers 0. The same bits for a seed on every device.
 /// Source: https://github.com/Wan-Video/Wan2.1, wan/modules/model.py.
 template <class M, class Device>
 void initialize_wan(M& model, Exec<Device>& exec, std::uint64_t seed) {

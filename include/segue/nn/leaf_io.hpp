@@ -18,8 +18,8 @@
 SEGUE_NAMESPACE_BEGIN
 namespace nn {
 
-/// The extents that checkpoints give a tensor of `model`: its own, unless the model says otherwise (a Conv3d that is kept
-/// as a linear).
+/// The extents that checkpoints give a tensor of `model`: its own, unless the model says otherwise (a Conv3d that is
+/// kept as a linear).
 template <class M>
 std::vector<std::int64_t> shape_in_files(const M& model, std::string_view name, std::vector<std::int64_t> shape) {
   if constexpr (requires { model.checkpoint_shape(name, shape); })

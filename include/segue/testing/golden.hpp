@@ -107,8 +107,8 @@ void for_each_pair(const View<TA, Rank, HostSpace>& a, const View<TB, Rank, Host
 
 }  // namespace detail
 
-/// ‖a − b‖ / ‖b‖ in the Euclidean norm, in double; ‖a‖ where b is zero; NaN if either holds one. Views or Tensors in host
-/// memory of one shape, any element types and strides.
+/// ‖a − b‖ / ‖b‖ in the Euclidean norm, in double; ‖a‖ where b is zero; NaN if either holds one. Views or Tensors in
+/// host memory of one shape, any element types and strides.
 template <class A, class B>
 double relative_error(const A& a, const B& b) {
   using VA = View<const typename A::value_type, A::rank(), HostSpace>;
