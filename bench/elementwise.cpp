@@ -100,7 +100,8 @@ void layer_norm_modulate_backward_all(benchmark::State& state) {
   Rows<T> r(state);
   const View<const float, 1, Space> none{};
   const View<float, 1, Space> unwanted{};
-  const auto dscale = random<float, 2>(r.exec, {r.batch, r.columns}), dshift = random<float, 2>(r.exec, {r.batch, r.columns});
+  const auto dscale = random<float, 2>(r.exec, {r.batch, r.columns}),
+             dshift = random<float, 2>(r.exec, {r.batch, r.columns});
   ops::layer_norm_forward(r.exec, r.x, none, none, r.modulation(), 1e-6, r.y.view(), r.mean, r.rstd);
   for (auto _ : state)
     ops::layer_norm_backward(r.exec, r.h, r.x, r.mean, r.rstd, none, none, r.modulation(), r.y.view(),
@@ -210,12 +211,8 @@ void adamw(benchmark::State& state) {
   report(state, ops::adamw_step_cost<TP, TG>(tensors * count));
 }
 
-void shapes(benchmark::internal::Benchmark* b) {
-  b->Args({2304, 384})->Args({4680, 1536})->UseRealTime();
-}
-void tensors(benchmark::internal::Benchmark* b) {
-  b->Args({400, 3072})->Args({1, 10 << 20})->UseRealTime();
-}
+void shapes(benchmark::internal::Benchmark* b) { b->Args({2304, 384})->Args({4680, 1536})->UseRealTime(); }
+void tensors(benchmark::internal::Benchmark* b) { b->Args({400, 3072})->Args({1, 10 << 20})->UseRealTime(); }
 
 BENCHMARK_TEMPLATE(layer_norm_modulate_forward, float)->Apply(shapes);
 BENCHMARK_TEMPLATE(layer_norm_modulate_forward, bfloat16)->Apply(shapes);

@@ -46,8 +46,9 @@ TEST_CASE("reshape shares memory or says why it cannot") {
   const auto y = x.reshape({2, 3, 4});
   CHECK(y(1, 2, 3) == 23);
   CHECK_FALSE(x.unique());
-  CHECK(support::message_of<InputError>([&] { x.reshape({5, 5}); }) ==
-        "reshape: new shape is (5, 5), expected 24 elements");
+  CHECK(support::message_of<InputError>([&] {
+          x.reshape({5, 5});
+        }) == "reshape: new shape is (5, 5), expected 24 elements");
   CHECK(support::message_of<InputError>([&] { x.slice(1, 0, 3).reshape({12}); }) ==
         "reshape: strides is (6, 1), expected those of a contiguous tensor");
 }

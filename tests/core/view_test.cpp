@@ -88,7 +88,8 @@ TEST_CASE("rows_of collapses what forms one stride") {
   CHECK(rows_of(HostView<int, 3>(data.data(), {0, 3, 5})).extent(0) == 0);
 
   CHECK(message_of<InputError>([&] { rows_of(x.slice(1, 0, 2), "norm"); }) ==
-        "norm: the leading axes of a view of shape (2, 2, 20) and strides (60, 20, 1) do not form one row stride; make it "
+        "norm: the leading axes of a view of shape (2, 2, 20) and strides (60, 20, 1) do not form one row stride; make "
+        "it "
         "contiguous first");
 }
 
@@ -97,11 +98,13 @@ TEST_CASE("shape checks name operator, argument, found and expected") {
   const HostView<int, 2> x(data.data(), {3, 4});
   detail::check_shape("op", "x", x, {3, 4});
   detail::check_shape("op", "x", x, {-1, 4});
-  CHECK(message_of<InputError>([&] { detail::check_shape("op", "x", x, {3, 5}); }) ==
-        "op: shape of x is (3, 4), expected (3, 5)");
+  CHECK(message_of<InputError>([&] {
+          detail::check_shape("op", "x", x, {3, 5});
+        }) == "op: shape of x is (3, 4), expected (3, 5)");
   const HostView<int, 2> transposed(data.data(), {4, 3}, {1, 4});
-  CHECK(message_of<InputError>([&] { detail::check_shape("op", "x", transposed, {4, 3}); }) ==
-        "op: last-axis stride of x is 4, expected 1");
+  CHECK(message_of<InputError>([&] {
+          detail::check_shape("op", "x", transposed, {4, 3});
+        }) == "op: last-axis stride of x is 4, expected 1");
   CHECK(message_of<InputError>([&] { detail::check(false, "op", "this is wrong"); }) == "op: this is wrong");
 }
 

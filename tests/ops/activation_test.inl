@@ -35,7 +35,8 @@ TEST_CASE("activations follow their formula and their gradients central differen
     const Values xs = support::random_values<double>(5 * 37, 1, 6), dys = support::random_values<double>(5 * 37, 2);
     const auto x = support::operand<double>(exec, Shape<2>{5, 37}, xs, 1);
     const auto dy = support::operand<double>(exec, Shape<2>{5, 37}, dys, 2);
-    const auto y = support::poisoned<double>(exec, Shape<2>{5, 37}, 3), dx = support::poisoned<double>(exec, Shape<2>{5, 37});
+    const auto y = support::poisoned<double>(exec, Shape<2>{5, 37}, 3),
+               dx = support::poisoned<double>(exec, Shape<2>{5, 37});
     Values expected = xs;
     for (double& v : expected) v = formula(activation, v);
     ops::activation_forward(exec, activation, x, y.view());

@@ -80,7 +80,8 @@ TEMPLATE_TEST_CASE("copy converts every type to every type", "", float, double, 
   if (std::is_same_v<TestType, std::int32_t>)
     for (double& v : values) v = std::floor(v);
   const auto source = exec.empty<TestType, 2>({3, columns});
-  for (std::int64_t i = 0; i < source.size(); ++i) source.data_handle()[i] = cast<TestType>(values[static_cast<std::size_t>(i)]);
+  for (std::int64_t i = 0; i < source.size(); ++i)
+    source.data_handle()[i] = cast<TestType>(values[static_cast<std::size_t>(i)]);
   const auto check = [&]<class To>(To) {
     const auto target = support::poisoned<To>(exec, Shape<2>{3, columns}, 1);
     ops::copy(exec, source.view(), target.view());
@@ -135,8 +136,9 @@ TEST_CASE("elementwise operators name what does not fit, and wait while planning
   const auto y = support::poisoned<float>(exec, Shape<3>{2, 3, 5});
   CHECK(support::message_of<InputError>([&] { ops::add(exec, x, x, y.view()); }) ==
         "add: shape of a is (2, 3, 4), expected (2, 3, 5)");
-  CHECK(support::contains(support::message_of<InputError>([&] { ops::scale(exec, 1, x.slice(1, 0, 2), x.slice(1, 0, 2).view()); }),
-                          "scale: the leading axes of a view of shape (2, 2, 4)"));
+  CHECK(support::contains(
+      support::message_of<InputError>([&] { ops::scale(exec, 1, x.slice(1, 0, 2), x.slice(1, 0, 2).view()); }),
+      "scale: the leading axes of a view of shape (2, 2, 4)"));
   exec.set_planning(true);
   ops::fill(exec, 1, y.view());
   CHECK(std::isnan(y(0, 0, 0)));

@@ -19,8 +19,9 @@ Values reference(const Values& t, std::int64_t dim, const ops::SinusoidOptions& 
   for (const double time : t) {
     Values cosines, sines;
     for (std::int64_t i = 0; i < half; ++i) {
-      const double angle = time * std::pow(options.max_period, -static_cast<double>(i) /
-                                                                   (static_cast<double>(half) - options.downscale_freq_shift));
+      const double angle =
+          time * std::pow(options.max_period,
+                          -static_cast<double>(i) / (static_cast<double>(half) - options.downscale_freq_shift));
       cosines.push_back(std::cos(angle));
       sines.push_back(std::sin(angle));
     }
@@ -47,7 +48,8 @@ TEMPLATE_TEST_CASE("sinusoidal embeddings follow their formula", "", float, doub
       CHECK(support::worst_difference(support::values_of(out), reference(t, dim, options)) <
             1.2e-4 + support::rounding<TestType>);
       const Values early = support::values_of(out.slice(0, 0, 3));
-      CHECK(support::worst_difference(early, reference({0, 1, 0.5}, dim, options)) < 3e-7 + support::rounding<TestType>);
+      CHECK(support::worst_difference(early, reference({0, 1, 0.5}, dim, options)) <
+            3e-7 + support::rounding<TestType>);
     }
 }
 

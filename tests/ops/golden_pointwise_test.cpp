@@ -65,7 +65,9 @@ struct NormCase {
     const std::int64_t d = table.extent(3);
     return {table.data_handle() + i * d, {table.extent(0) * table.extent(1), d}, {6 * d, 1}};
   }
-  Floats<4> table(const std::string& tensor = "table") const { return file.tensor<float, 4>(exec, name + "." + tensor); }
+  Floats<4> table(const std::string& tensor = "table") const {
+    return file.tensor<float, 4>(exec, name + "." + tensor);
+  }
   /// Rows of the table by token, over all samples.
   Tensor<std::int32_t, 1, HostSpace> groups(std::int64_t groups_per_sample) const {
     const auto local = file.tensor<std::int32_t, 2>(exec, name + ".group");
@@ -86,7 +88,8 @@ void check_norm(const Golden& file, const std::string& name) {
   const auto x = c.rows("x"), dy = c.rows("dy");
   const Shape<2> shape = x.shape();
   const auto y = support::poisoned<float>(exec, shape), dx = support::poisoned<float>(exec, shape);
-  const auto mean = support::poisoned<float>(exec, Shape<1>{shape[0]}), rstd = support::poisoned<float>(exec, Shape<1>{shape[0]});
+  const auto mean = support::poisoned<float>(exec, Shape<1>{shape[0]}),
+             rstd = support::poisoned<float>(exec, Shape<1>{shape[0]});
   const auto weight = c.vector("weight"), bias = c.vector("bias");
   const auto dweight = c.has("dweight") ? support::poisoned<float>(exec, Shape<1>{shape[1]}) : Floats<1>();
   const auto dbias = c.has("dbias") ? support::poisoned<float>(exec, Shape<1>{shape[1]}) : Floats<1>();
@@ -111,8 +114,8 @@ void check_norm(const Golden& file, const std::string& name) {
                              dweight.view(), dbias, overwrite, dscale, dshift, overwrite, scratch(exec).view());
   } else {
     ops::rms_norm_forward(exec, x, weight.view(), modulation, eps, y.view(), rstd);
-    ops::rms_norm_backward(exec, dy, x, rstd, weight.view(), modulation, dx.view(), overwrite, dweight.view(), overwrite,
-                           dscale, dshift, overwrite, scratch(exec).view());
+    ops::rms_norm_backward(exec, dy, x, rstd, weight.view(), modulation, dx.view(), overwrite, dweight.view(),
+                           overwrite, dscale, dshift, overwrite, scratch(exec).view());
   }
   // Rows that sit at 1000 with a spread of one lose what float loses.
   const bool offset = name.ends_with("_offset");
@@ -153,8 +156,8 @@ TEST_CASE("golden: gated residuals") {
     const ops::Gate<float, HostSpace> gate{c.slot(table, "gate_row"), group, 0};
     const auto y = support::poisoned<float>(exec, x.shape()), dbranch = support::poisoned<float>(exec, x.shape());
     ops::gated_residual_forward(exec, x, branch, gate, y.view());
-    ops::gated_residual_backward(exec, dy, branch, gate, dbranch.view(), GradMode::overwrite, c.slot(dtable, "gate_row"),
-                                 GradMode::overwrite, scratch(exec).view());
+    ops::gated_residual_backward(exec, dy, branch, gate, dbranch.view(), GradMode::overwrite,
+                                 c.slot(dtable, "gate_row"), GradMode::overwrite, scratch(exec).view());
     expect_close(c.name + ".y", y, c.rows("y"));
     expect_close(c.name + ".dbranch", dbranch, c.rows("dbranch"));
     expect_close(c.name + ".dtable", dtable, c.table("dtable"));
@@ -168,13 +171,15 @@ TEST_CASE("golden: RMSNorm and rotary embedding") {
   for (const char* name : {"rms_norm_rope_d12", "rms_norm_rope_d16", "rms_norm_rope_d64", "rms_norm_rope_d128"}) {
     const NormCase c{file, name, exec};
     const auto grid = c.parameters.get<std::vector<std::int64_t>>("grid", file.path());
-    const int heads = c.parameters.get<int>("heads", file.path()), head_dim = c.parameters.get<int>("head_dim", file.path());
+    const int heads = c.parameters.get<int>("heads", file.path()),
+              head_dim = c.parameters.get<int>("head_dim", file.path());
     const auto split = c.parameters.get<std::vector<int>>("split", file.path());
     const ops::RopeAxes axes = ops::rope_axes(head_dim);
     CHECK(std::vector<int>{axes.frame, axes.height, axes.width} == split);
     const Shape<2> table{grid[0] * grid[1] * grid[2], head_dim / 2};
     const auto cos = support::poisoned<float>(exec, table), sin = support::poisoned<float>(exec, table);
-    ops::rope_table(exec, {grid[0], grid[1], grid[2]}, axes, c.parameters.get<double>("theta", file.path()), cos.view(), sin.view());
+    ops::rope_table(exec, {grid[0], grid[1], grid[2]}, axes, c.parameters.get<double>("theta", file.path()), cos.view(),
+                    sin.view());
     expect_close(c.name + ".cos", cos, file.tensor<float, 2>(exec, c.name + ".cos"), 6e-8, 0);
     expect_close(c.name + ".sin", sin, file.tensor<float, 2>(exec, c.name + ".sin"), 6e-8, 0);
 
@@ -198,7 +203,8 @@ TEST_CASE("golden: patches") {
   const Golden file = golden("ops_patch.safetensors");
   Exec<Cpu> exec({.threads = 2});
   for (const ops::PatchSize patch : {ops::PatchSize{1, 2, 2}, {1, 8, 8}, {2, 2, 2}}) {
-    const std::string suffix = std::to_string(patch.frames) + "x" + std::to_string(patch.height) + "x" + std::to_string(patch.width);
+    const std::string suffix =
+        std::to_string(patch.frames) + "x" + std::to_string(patch.height) + "x" + std::to_string(patch.width);
     const auto x = file.tensor<float, 5>(exec, "patch_embed_" + suffix + ".x");
     const auto tokens = file.tensor<float, 3>(exec, "patch_embed_" + suffix + ".tokens");
     const auto got = support::poisoned<float>(exec, tokens.shape());
@@ -211,7 +217,8 @@ TEST_CASE("golden: patches") {
     ops::unpatchify(exec, patch, ops::PatchOrder::channel_last, in, clip.view());
     expect_close("clip " + suffix, clip, y, 0, 0);
     const auto dx = support::poisoned<float>(exec, in.shape());
-    ops::patchify(exec, patch, ops::PatchOrder::channel_last, file.tensor<float, 5>(exec, "unpatchify_" + suffix + ".dy"), dx.view());
+    ops::patchify(exec, patch, ops::PatchOrder::channel_last,
+                  file.tensor<float, 5>(exec, "unpatchify_" + suffix + ".dy"), dx.view());
     expect_close("gradient " + suffix, dx, file.tensor<float, 3>(exec, "unpatchify_" + suffix + ".dx"), 0, 0);
   }
 }
@@ -235,9 +242,10 @@ TEST_CASE("golden: elementwise operators") {
   Exec<Cpu> exec({.threads = 2});
   const auto load = [&](const std::string& name) { return file.tensor<float, 3>(exec, "elementwise_" + name); };
   const auto fresh = [&] { return support::poisoned<float>(exec, Shape<3>{2, 5, 21}); };
-  for (const auto& [name, activation] : {std::pair<std::string, ops::Activation>{"gelu_tanh", ops::Activation::gelu_tanh},
-                                         {"gelu_exact", ops::Activation::gelu},
-                                         {"silu", ops::Activation::silu}}) {
+  for (const auto& [name, activation] :
+       {std::pair<std::string, ops::Activation>{"gelu_tanh", ops::Activation::gelu_tanh},
+        {"gelu_exact", ops::Activation::gelu},
+        {"silu", ops::Activation::silu}}) {
     const auto x = load(name + ".x"), y = fresh(), dx = fresh();
     ops::activation_forward(exec, activation, x, y.view());
     ops::activation_backward(exec, activation, x, load(name + ".dy"), dx.view(), GradMode::overwrite);
@@ -337,7 +345,8 @@ TEST_CASE("golden: casts, bit for bit") {
   int wrong = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     const auto expected = static_cast<std::uint32_t>(floats[static_cast<std::size_t>(i)]);
-    wrong += std::isnan(std::bit_cast<float>(expected)) ? !std::isnan(f(i)) : std::bit_cast<std::uint32_t>(f(i)) != expected;
+    wrong +=
+        std::isnan(std::bit_cast<float>(expected)) ? !std::isnan(f(i)) : std::bit_cast<std::uint32_t>(f(i)) != expected;
   }
   CHECK(wrong == 0);
 }
@@ -383,8 +392,10 @@ TEST_CASE("golden: AdamW and clipping") {
     }
     for (std::size_t k = 0; k < 3; ++k) {
       const auto count = params[k].size();
-      expect_close(name + ".m", m[k], file.tensor<float, 1>(exec, name + ".exp_avg" + std::to_string(k), {count}), 1e-8, 1e-5);
-      expect_close(name + ".v", v[k], file.tensor<float, 1>(exec, name + ".exp_avg_sq" + std::to_string(k), {count}), 1e-9, 1e-5);
+      expect_close(name + ".m", m[k], file.tensor<float, 1>(exec, name + ".exp_avg" + std::to_string(k), {count}), 1e-8,
+                   1e-5);
+      expect_close(name + ".v", v[k], file.tensor<float, 1>(exec, name + ".exp_avg_sq" + std::to_string(k), {count}),
+                   1e-9, 1e-5);
     }
   }
 }

@@ -20,11 +20,10 @@ void check_step(bool guided) {
                us = support::random_values<TV>(6006, 3);
   const auto x = support::operand<T>(exec, shape, xs, 2);
   const auto c = support::operand<TV>(exec, shape, cs), u = support::operand<TV>(exec, shape, us, 1);
-  ops::guided_euler_step(exec, x.view(), c.view(),
-                         guided ? u.view() : View<TV, 3, typename Device::Space>{}, 5.0, -0.125);
+  ops::guided_euler_step(exec, x.view(), c.view(), guided ? u.view() : View<TV, 3, typename Device::Space>{}, 5.0,
+                         -0.125);
   Values expected = xs;
-  for (std::size_t i = 0; i < xs.size(); ++i)
-    expected[i] += -0.125 * (guided ? us[i] + 5.0 * (cs[i] - us[i]) : cs[i]);
+  for (std::size_t i = 0; i < xs.size(); ++i) expected[i] += -0.125 * (guided ? us[i] + 5.0 * (cs[i] - us[i]) : cs[i]);
   CHECK(support::worst_difference(support::values_of(x), expected) <
         support::rounding<T> + (std::is_same_v<T, double> ? 1e-15 : 3e-7));
 }

@@ -41,7 +41,8 @@ double reference(const Case& c, const Values& p, const Values& t, const Values& 
 
 TEST_CASE("the squared error follows its formula and its gradient central differences") {
   Exec<Device> exec({.threads = 2});
-  const Case c{.weighted = GENERATE(false, true), .first_frame = GENERATE(std::int64_t{0}, std::int64_t{1}, std::int64_t{3})};
+  const Case c{.weighted = GENERATE(false, true),
+               .first_frame = GENERATE(std::int64_t{0}, std::int64_t{1}, std::int64_t{3})};
   const std::int64_t count = element_count(c.shape);
   const Values ps = support::random_values<double>(count, 1), ts = support::random_values<double>(count, 2);
   const Values ws{0.5, 2, 0.25};
@@ -64,7 +65,8 @@ TEST_CASE("the squared error follows its formula and its gradient central differ
   CHECK(check.ok);
 }
 
-TEMPLATE_TEST_CASE("squared errors of every type agree with double, at any thread count", "", float, bfloat16, float16) {
+TEMPLATE_TEST_CASE("squared errors of every type agree with double, at any thread count", "", float, bfloat16,
+                   float16) {
   for (const Shape<4>& shape : {Shape<4>{2, 3, 5, 4096}, Shape<4>{1, 1, 2, 1}, Shape<4>{4, 700, 2, 7}}) {
     const Case c{.shape = shape, .first_frame = 1};
     const std::int64_t count = element_count(shape);

@@ -208,7 +208,8 @@ TEMPLATE_TEST_CASE("norms of every type agree with double", "", float, bfloat16,
   for (const Kind kind : {Kind::layer, Kind::rms})
     for (const Groups groups : {Groups::none, Groups::blocks, Groups::listed})
       for (const std::int64_t columns : {1, 7, 64, 333}) {
-        const Case c{.kind = kind, .rows = 70, .columns = columns, .groups = groups, .padding = columns % 2, .eps = 1e-2};
+        const Case c{
+            .kind = kind, .rows = 70, .columns = columns, .groups = groups, .padding = columns % 2, .eps = 1e-2};
         const Inputs in = inputs_of<TestType>(c);
         const auto got = results_of<TestType>(exec, c, in);
         const auto expected = results_of<double>(exec, c, in);

@@ -18,7 +18,8 @@ struct State {
 };
 
 /// torch.optim.AdamW, in double.
-void reference_step(State& s, const Values& grad, const ops::AdamWOptions& o, std::int64_t step, double scale, bool decay) {
+void reference_step(State& s, const Values& grad, const ops::AdamWOptions& o, std::int64_t step, double scale,
+                    bool decay) {
   for (std::size_t i = 0; i < s.param.size(); ++i) {
     const double g = grad[i] * scale;
     if (decay) s.param[i] *= 1 - o.lr * o.weight_decay;
@@ -46,8 +47,8 @@ std::vector<State> train(int threads, const ops::AdamWOptions& options) {
     grads.push_back(support::poisoned<TG>(exec, shape));
     first.push_back(support::operand<A>(exec, shape, Values(static_cast<std::size_t>(counts[k]))));
     second.push_back(support::operand<A>(exec, shape, Values(static_cast<std::size_t>(counts[k]))));
-    tensors.push_back({params[k].data_handle(), grads[k].data_handle(), first[k].data_handle(),
-                       second[k].data_handle(), counts[k], k % 2 == 0});
+    tensors.push_back({params[k].data_handle(), grads[k].data_handle(), first[k].data_handle(), second[k].data_handle(),
+                       counts[k], k % 2 == 0});
   }
   for (std::int64_t step = 1; step <= 5; ++step) {
     for (std::uint64_t k = 0; k < 6; ++k) {
@@ -70,8 +71,8 @@ void check_training(double tolerance) {
     State s{support::random_values<TP>(counts[k], 10 + k), Values(static_cast<std::size_t>(counts[k])),
             Values(static_cast<std::size_t>(counts[k]))};
     for (std::int64_t step = 1; step <= 5; ++step)
-      reference_step(s, support::random_values<TG>(counts[k], 100 * static_cast<std::uint64_t>(step) + k), options, step,
-                     0.5, k % 2 == 0);
+      reference_step(s, support::random_values<TG>(counts[k], 100 * static_cast<std::uint64_t>(step) + k), options,
+                     step, 0.5, k % 2 == 0);
     CHECK(support::worst_difference(got[k].param, s.param) < tolerance);
     CHECK(support::worst_difference(got[k].m, s.m) < 1e-6);
     CHECK(support::worst_difference(got[k].v, s.v) < 1e-6);
@@ -104,8 +105,8 @@ TEST_CASE("the square root in the update is correctly rounded") {
   const auto g = support::operand<float>(exec, Shape<1>{count}, gs);
   const auto m = support::operand<float>(exec, Shape<1>{count}, Values(static_cast<std::size_t>(count)));
   const auto v = support::operand<float>(exec, Shape<1>{count}, Values(static_cast<std::size_t>(count)));
-  const ops::AdamWTensor<float, float> tensor{p.data_handle(), g.data_handle(), m.data_handle(), v.data_handle(), count,
-                                              false};
+  const ops::AdamWTensor<float, float> tensor{p.data_handle(), g.data_handle(), m.data_handle(),
+                                              v.data_handle(), count,           false};
   // beta = 0: m = g, v = g², no correction; lr = 1 and eps = 0 leave g/√(g²).
   const ops::AdamWOptions options{.lr = 1, .beta1 = 0, .beta2 = 0, .eps = 0, .weight_decay = 0};
   ops::adamw_step(exec, std::span<const ops::AdamWTensor<float, float>>(&tensor, 1), options, 1);

@@ -93,8 +93,9 @@ TEST_CASE("defaults are a convolution's order in and Wan's order out") {
   const auto back = support::poisoned<float>(exec, shape);
   ops::unpatchify_conv<P>(exec, tokens, back.view());
   CHECK(support::values_of(back) == clip);
-  ops::unpatchify<P>(exec, support::operand<float>(exec, token_shape<P>(shape), tokens_of<P>(shape, PatchOrder::channel_last, clip)),
-                     back.view());
+  ops::unpatchify<P>(
+      exec, support::operand<float>(exec, token_shape<P>(shape), tokens_of<P>(shape, PatchOrder::channel_last, clip)),
+      back.view());
   CHECK(support::values_of(back) == clip);
 }
 
@@ -112,13 +113,15 @@ TEST_CASE("a patch known at run time is one of a closed set") {
   ops::unpatchify(exec, ops::PatchSize{2, 2, 2}, order, tokens, back.view());
   CHECK(support::values_of(back) == clip);
 
-  CHECK(support::message_of<InputError>([&] { ops::patchify(exec, ops::PatchSize{1, 3, 3}, order, x, tokens.view()); }) ==
+  CHECK(support::message_of<InputError>([&] {
+          ops::patchify(exec, ops::PatchSize{1, 3, 3}, order, x, tokens.view());
+        }) ==
         "patchify: patch is (1, 3, 3), expected one of (1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8), (1, 16, 16), "
         "(2, 2, 2), (2, 4, 4), (4, 4, 4)");
   using Own = ops::PatchSet<ops::Patch<1, 3, 3>>;
-  CHECK(support::message_of<InputError>(
-            [&] { ops::unpatchify<Own>(exec, ops::PatchSize{2, 2, 2}, order, tokens, back.view()); }) ==
-        "unpatchify: patch is (2, 2, 2), expected one of (1, 3, 3)");
+  CHECK(support::message_of<InputError>([&] {
+          ops::unpatchify<Own>(exec, ops::PatchSize{2, 2, 2}, order, tokens, back.view());
+        }) == "unpatchify: patch is (2, 2, 2), expected one of (1, 3, 3)");
 }
 
 TEST_CASE("patchify names what does not fit") {

@@ -67,8 +67,8 @@ TEMPLATE_TEST_CASE("sums over rows agree with double, at any thread count", "", 
         Exec<Device> exec({.threads = threads});
         const auto x = support::operand<T>(exec, Shape<2>{rows, columns}, xs, 3);
         const auto out = support::poisoned<Accum<T>>(exec, Shape<1>{columns});
-        const auto scratch = support::scratch_of(
-            exec, static_cast<std::size_t>(ops::sum_rows_workspace_bytes<T>(exec, rows, columns)));
+        const auto scratch =
+            support::scratch_of(exec, static_cast<std::size_t>(ops::sum_rows_workspace_bytes<T>(exec, rows, columns)));
         ops::sum_rows(exec, x.view(), out.view(), GradMode::overwrite, scratch.view());
         const Values got = support::values_of(out);
         if (bits.empty()) bits = got;

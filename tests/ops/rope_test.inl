@@ -61,8 +61,8 @@ struct Run {
       cos = support::operand<float>(exec, table, cosines, c.padding);
       sin = support::operand<float>(exec, table, sines, c.padding);
     }
-    scratch = support::scratch_of(exec, static_cast<std::size_t>(ops::rms_norm_rope_backward_workspace_bytes<T>(
-                                            exec, c.rows(), c.columns())));
+    scratch = support::scratch_of(
+        exec, static_cast<std::size_t>(ops::rms_norm_rope_backward_workspace_bytes<T>(exec, c.rows(), c.columns())));
   }
 
   void forward() const { ops::rms_norm_rope_forward(exec, x, weight.view(), c.eps, cos, sin, c.heads, y.view(), rstd); }
@@ -116,14 +116,21 @@ TEST_CASE("the RoPE table holds Wan's angles") {
   CHECK(ops::rope_axes(12).head_dim() == 12);
   const ops::RopeGrid grid{2, 3, 4};
   const ops::RopeAxes axes = ops::rope_axes(16);  // 8, 4, 4
-  const auto cos = support::poisoned<float>(exec, Shape<2>{24, 8}, 1), sin = support::poisoned<float>(exec, Shape<2>{24, 8});
+  const auto cos = support::poisoned<float>(exec, Shape<2>{24, 8}, 1),
+             sin = support::poisoned<float>(exec, Shape<2>{24, 8});
   ops::rope_table(exec, grid, axes, 10000.0, cos.view(), sin.view());
   Values cosines, sines;
   for (int f = 0; f < 2; ++f)
     for (int h = 0; h < 3; ++h)
       for (int w = 0; w < 4; ++w) {
-        const double angles[] = {f * 1.0,  f * std::pow(10000.0, -0.25), f * std::pow(10000.0, -0.5),
-                                 f * std::pow(10000.0, -0.75), h * 1.0, h * 0.01, w * 1.0, w * 0.01};
+        const double angles[] = {f * 1.0,
+                                 f * std::pow(10000.0, -0.25),
+                                 f * std::pow(10000.0, -0.5),
+                                 f * std::pow(10000.0, -0.75),
+                                 h * 1.0,
+                                 h * 0.01,
+                                 w * 1.0,
+                                 w * 0.01};
         for (const double a : angles) {
           cosines.push_back(static_cast<double>(static_cast<float>(std::cos(a))));
           sines.push_back(static_cast<double>(static_cast<float>(std::sin(a))));
@@ -131,10 +138,12 @@ TEST_CASE("the RoPE table holds Wan's angles") {
       }
   CHECK(support::worst_difference(support::values_of(cos), cosines) < 1e-7);
   CHECK(support::worst_difference(support::values_of(sin), sines) < 1e-7);
-  CHECK(support::message_of<InputError>([&] { ops::rope_table(exec, grid, {7, 5, 4}, 1e4, cos.view(), sin.view()); }) ==
-        "rope_table: axes is (7, 5, 4), expected even numbers");
-  CHECK(support::message_of<InputError>([&] { ops::rope_table(exec, {2, 3, 5}, axes, 1e4, cos.view(), sin.view()); }) ==
-        "rope_table: shape of cos is (24, 8), expected (30, 8)");
+  CHECK(support::message_of<InputError>([&] {
+          ops::rope_table(exec, grid, {7, 5, 4}, 1e4, cos.view(), sin.view());
+        }) == "rope_table: axes is (7, 5, 4), expected even numbers");
+  CHECK(support::message_of<InputError>([&] {
+          ops::rope_table(exec, {2, 3, 5}, axes, 1e4, cos.view(), sin.view());
+        }) == "rope_table: shape of cos is (24, 8), expected (30, 8)");
 }
 
 TEST_CASE("normed rotary embedding follows its formula and its gradients central differences") {
@@ -248,7 +257,8 @@ TEST_CASE("rotary embedding names what does not fit") {
   const auto message = [&](int heads, View<const float, 2, Space> cos, View<const float, 2, Space> sin) {
     return support::message_of<InputError>([&] { ops::rope_forward(exec, x, cos, sin, heads, x.view()); });
   };
-  CHECK(message(5, table(6, 4), table(6, 4)) == "rope_forward: heads is 5, expected a divisor of half the row length 24");
+  CHECK(message(5, table(6, 4), table(6, 4)) ==
+        "rope_forward: heads is 5, expected a divisor of half the row length 24");
   CHECK(message(3, table(6, 3), table(6, 3)) == "rope_forward: shape of cos is (6, 3), expected (6, 4)");
   CHECK(message(3, table(6, 4), {}) == "rope_forward: cos and sin come together, one of them is absent");
   CHECK(message(3, table(4, 4), table(4, 4)) == "rope_forward: rows of x is 6, expected a multiple of the table's 4");

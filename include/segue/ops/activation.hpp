@@ -46,8 +46,8 @@ void activation_backward(Exec<Device>& exec, Activation activation,
   detail::check_shape(name, "dy", dy, x.shape());
   detail::check_shape(name, "dx", dx, x.shape());
   if (exec.planning() || x.empty()) return;
-  Kernel<op::ActivationBackward, Device>::run(exec, activation, rows_of(x, name), rows_of(dy, name),
-                                              rows_of(dx, name), mode);
+  Kernel<op::ActivationBackward, Device>::run(exec, activation, rows_of(x, name), rows_of(dy, name), rows_of(dx, name),
+                                              mode);
 }
 
 /// A transcendental function counts as 10 operations.

@@ -28,8 +28,7 @@ namespace ops {
 /// y = a + b.
 template <class Device, class T, int Rank>
 void add(Exec<Device>& exec, std::type_identity_t<View<const T, Rank, typename Device::Space>> a,
-         std::type_identity_t<View<const T, Rank, typename Device::Space>> b,
-         View<T, Rank, typename Device::Space> y) {
+         std::type_identity_t<View<const T, Rank, typename Device::Space>> b, View<T, Rank, typename Device::Space> y) {
   static_assert(is_floating<T>, "add: y must hold float, double, bfloat16 or float16");
   detail::check_shape("add", "a", a, y.shape());
   detail::check_shape("add", "b", b, y.shape());
@@ -60,9 +59,9 @@ void axpby(Exec<Device>& exec, double alpha, View<TX, Rank, typename Device::Spa
   detail::check_shape("axpby", "x", x, y.shape());
   detail::check_shape("axpby", "y", y, y.shape());
   if (exec.planning() || y.empty()) return;
-  Kernel<op::Axpby, Device>::run(
-      exec, alpha, rows_of(View<const std::remove_const_t<TX>, Rank, typename Device::Space>(x), "axpby"), beta,
-      rows_of(y, "axpby"));
+  Kernel<op::Axpby, Device>::run(exec, alpha,
+                                 rows_of(View<const std::remove_const_t<TX>, Rank, typename Device::Space>(x), "axpby"),
+                                 beta, rows_of(y, "axpby"));
 }
 
 /// y = alpha·x.
@@ -93,7 +92,8 @@ void copy(Exec<Device>& exec, View<TS, Rank, typename Device::Space> source,
   if (source.shape() != target.shape())
     throw_input("copy", "shape of source", shape_string(source.shape()), shape_string(target.shape()));
   if (exec.planning() || target.empty()) return;
-  Kernel<op::Copy, Device>::run(exec, View<const std::remove_const_t<TS>, Rank, typename Device::Space>(source), target);
+  Kernel<op::Copy, Device>::run(exec, View<const std::remove_const_t<TS>, Rank, typename Device::Space>(source),
+                                target);
 }
 
 /// y += weight·(x − y): moving averages (weight = 1 − decay) and blends. The element types of x and y may differ.
@@ -105,9 +105,9 @@ void lerp(Exec<Device>& exec, View<TX, Rank, typename Device::Space> x, double w
   detail::check_shape("lerp", "x", x, y.shape());
   detail::check_shape("lerp", "y", y, y.shape());
   if (exec.planning() || y.empty()) return;
-  Kernel<op::Lerp, Device>::run(
-      exec, rows_of(View<const std::remove_const_t<TX>, Rank, typename Device::Space>(x), "lerp"), weight,
-      rows_of(y, "lerp"));
+  Kernel<op::Lerp, Device>::run(exec,
+                                rows_of(View<const std::remove_const_t<TX>, Rank, typename Device::Space>(x), "lerp"),
+                                weight, rows_of(y, "lerp"));
 }
 
 /// @param operands how many tensors are read and written, @param flops how many operations an element takes.

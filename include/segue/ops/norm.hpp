@@ -91,9 +91,9 @@ void layer_norm_forward(Exec<Device>& exec, View<const std::type_identity_t<T>, 
   detail::check_optional(name, "mean", mean, {rows});
   detail::check_optional(name, "rstd", rstd, {rows});
   if (exec.planning() || x.empty()) return;
-  Kernel<op::LayerNormForward, Device>::run(exec, x, View<const std::remove_const_t<TW>, 1, typename Device::Space>(weight),
-                                            View<const std::remove_const_t<TW>, 1, typename Device::Space>(bias),
-                                            modulation, eps, y, mean, rstd);
+  Kernel<op::LayerNormForward, Device>::run(
+      exec, x, View<const std::remove_const_t<TW>, 1, typename Device::Space>(weight),
+      View<const std::remove_const_t<TW>, 1, typename Device::Space>(bias), modulation, eps, y, mean, rstd);
 }
 
 template <class T>
@@ -180,8 +180,8 @@ void rms_norm_forward(Exec<Device>& exec, View<const std::type_identity_t<T>, 2,
   detail::check_modulation(name, modulation, rows, columns);
   detail::check_optional(name, "rstd", rstd, {rows});
   if (exec.planning() || x.empty()) return;
-  Kernel<op::RmsNormForward, Device>::run(exec, x, View<const std::remove_const_t<TW>, 1, typename Device::Space>(weight),
-                                          modulation, eps, y, rstd);
+  Kernel<op::RmsNormForward, Device>::run(
+      exec, x, View<const std::remove_const_t<TW>, 1, typename Device::Space>(weight), modulation, eps, y, rstd);
 }
 
 template <class T>

@@ -54,8 +54,8 @@ constexpr Cost gated_residual_forward_cost(std::int64_t rows, std::int64_t colum
 
 /// Bytes of scratch for `gated_residual_backward`; 0 will do where dgate is unwanted.
 template <class T, class Device>
-std::int64_t gated_residual_backward_workspace_bytes(const Exec<Device>& exec, std::int64_t rows,
-                                                     std::int64_t columns, std::int64_t table_rows) {
+std::int64_t gated_residual_backward_workspace_bytes(const Exec<Device>& exec, std::int64_t rows, std::int64_t columns,
+                                                     std::int64_t table_rows) {
   return Kernel<op::GatedResidualBackward, Device>::template workspace_bytes<T>(exec, rows, columns, table_rows);
 }
 

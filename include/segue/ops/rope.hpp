@@ -72,8 +72,7 @@ bool check_rope(std::string_view op, const View<const float, 2, Space>& cos, con
         "cos and sin come together, one of them is absent");
   if (!cos.data_handle()) return false;
   if (heads <= 0 || columns % (2 * heads) != 0)
-    throw_input(op, "heads", std::to_string(heads),
-                "a divisor of half the row length " + std::to_string(columns));
+    throw_input(op, "heads", std::to_string(heads), "a divisor of half the row length " + std::to_string(columns));
   check_shape(op, "cos", cos, {cos.extent(0), columns / heads / 2});
   check_shape(op, "sin", sin, {cos.extent(0), columns / heads / 2});
   if (cos.extent(0) == 0 ? rows != 0 : rows % cos.extent(0) != 0)
@@ -157,8 +156,7 @@ constexpr Cost rms_norm_rope_forward_cost(std::int64_t rows, std::int64_t column
 
 /// Bytes of scratch for `rms_norm_rope_backward`; 0 will do where dweight is unwanted.
 template <class T, class Device>
-std::int64_t rms_norm_rope_backward_workspace_bytes(const Exec<Device>& exec, std::int64_t rows,
-                                                    std::int64_t columns) {
+std::int64_t rms_norm_rope_backward_workspace_bytes(const Exec<Device>& exec, std::int64_t rows, std::int64_t columns) {
   return Kernel<op::RmsNormRopeBackward, Device>::template workspace_bytes<T>(exec, rows, columns);
 }
 
@@ -190,9 +188,9 @@ void rms_norm_rope_backward(Exec<Device>& exec, View<const std::type_identity_t<
   if (dweight.data_handle())
     detail::check_scratch(name, scratch, rms_norm_rope_backward_workspace_bytes<T>(exec, rows, columns));
   if (exec.planning() || columns == 0) return;
-  Kernel<op::RmsNormRopeBackward, Device>::run(
-      exec, dy, x, rstd, View<const std::remove_const_t<TW>, 1, typename Device::Space>(weight), cos, sin, heads, dx,
-      dx_mode, dweight, weight_mode, scratch);
+  Kernel<op::RmsNormRopeBackward, Device>::run(exec, dy, x, rstd,
+                                               View<const std::remove_const_t<TW>, 1, typename Device::Space>(weight),
+                                               cos, sin, heads, dx, dx_mode, dweight, weight_mode, scratch);
 }
 
 template <class T>

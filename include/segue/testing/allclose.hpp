@@ -82,9 +82,9 @@ AllClose allclose(const Got& got, const Expected& expected, double atol, double 
   if (wrong == 0) return {};
   const double a = detail::element(g, at), b = detail::element(e, at);
   return {false, std::to_string(wrong) + " of " + std::to_string(g.size()) + " elements differ, worst at " +
-                     shape_string(at) + ": got " + detail::number_string(a) + ", expected " +
-                     detail::number_string(b) + ", difference " + detail::number_string(std::abs(a - b)) +
-                     ", allowed " + detail::number_string(atol + rtol * std::abs(b))};
+                     shape_string(at) + ": got " + detail::number_string(a) + ", expected " + detail::number_string(b) +
+                     ", difference " + detail::number_string(std::abs(a - b)) + ", allowed " +
+                     detail::number_string(atol + rtol * std::abs(b))};
 }
 
 }  // namespace testing

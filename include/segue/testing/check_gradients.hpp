@@ -16,10 +16,7 @@ class GradientInput {
  public:
   template <int Rank>
   GradientInput(std::string_view name, View<double, Rank, HostSpace> value, View<double, Rank, HostSpace> gradient)
-      : name_(name),
-        rank_(Rank),
-        value_(value.data_handle()),
-        gradient_(gradient.data_handle()) {
+      : name_(name), rank_(Rank), value_(value.data_handle()), gradient_(gradient.data_handle()) {
     if (value.shape() != gradient.shape())
       throw_input("check_gradients", std::string("shape of the gradient of ").append(name),
                   shape_string(gradient.shape()), shape_string(value.shape()));
@@ -88,7 +85,8 @@ struct GradientOptions {
 ///     auto loss = [&] { layer(x, y); return weighted_sum(y); };
 ///     CHECK(check_gradients(loss, {{"x", x, dx}, {"weight", w, dw}}).ok);
 template <class Loss>
-AllClose check_gradients(Loss&& loss, std::initializer_list<GradientInput> inputs, const GradientOptions& options = {}) {
+AllClose check_gradients(Loss&& loss, std::initializer_list<GradientInput> inputs,
+                         const GradientOptions& options = {}) {
   AllClose answer;
   double worst = 1;
   for (const GradientInput& input : inputs) {

@@ -8,9 +8,9 @@
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
 
-inline constexpr std::int64_t column_block = 256;  // columns a thread sums at a time: a block of partial sums stays in L1
+inline constexpr std::int64_t column_block = 256;  // columns summed at a time: their partial sums stay in L1
 inline constexpr std::int64_t column_padding = 64;
-inline constexpr std::int64_t column_chunk = 64;   // rows summed before the partial sum joins the total
+inline constexpr std::int64_t column_chunk = 64;  // rows summed before the partial sum joins the total
 
 /// Scratch of `column_sums`.
 template <class A>

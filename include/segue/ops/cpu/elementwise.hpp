@@ -42,15 +42,13 @@ struct Kernel<op::Multiply, Cpu> {
 template <>
 struct Kernel<op::Axpby, Cpu> {
   template <class TX, class T>
-  static void run(Exec<Cpu>& exec, double alpha, View<const TX, 2, HostSpace> x, double beta,
-                  View<T, 2, HostSpace> y) {
+  static void run(Exec<Cpu>& exec, double alpha, View<const TX, 2, HostSpace> x, double beta, View<T, 2, HostSpace> y) {
     using A = Accum<T>;
     const auto va = detail::simd::broadcast(static_cast<A>(alpha)), vb = detail::simd::broadcast(static_cast<A>(beta));
     if (beta == 0) {
       detail::for_each_vector<A>(
-          exec,
-          [va](auto n, const TX* px, T* py) { detail::simd::store<A>(py, va * detail::simd::load<A>(px, n), n); }, x,
-          y);
+          exec, [va](auto n, const TX* px, T* py) { detail::simd::store<A>(py, va * detail::simd::load<A>(px, n), n); },
+          x, y);
     } else {
       detail::for_each_vector<A>(
           exec,
@@ -76,7 +74,8 @@ struct Kernel<op::Fill, Cpu> {
   template <class T>
   static void run(Exec<Cpu>& exec, double value, View<T, 2, HostSpace> y) {
     const T v = cast<T>(value);
-    detail::for_each_piece(exec, [v](std::int64_t n, T* p) { std::fill_n(p, n, v); }, y);
+    detail::for_each_piece(
+        exec, [v](std::int64_t n, T* p) { std::fill_n(p, n, v); }, y);
   }
 };
 
@@ -139,8 +138,8 @@ struct Kernel<op::Copy, Cpu> {
  private:
   template <class TS, class TD>
   static void copy_line(const TS* from, TD* to, std::int64_t n) {
-    constexpr bool through_float = is_floating<TS> && is_floating<TD> && !std::is_same_v<TS, double> &&
-                                   !std::is_same_v<TD, double>;
+    constexpr bool through_float =
+        is_floating<TS> && is_floating<TD> && !std::is_same_v<TS, double> && !std::is_same_v<TD, double>;
     if constexpr (std::is_same_v<TS, TD>)
       std::memcpy(static_cast<void*>(to), from, static_cast<std::size_t>(n) * sizeof(TS));
     else if constexpr (through_float)

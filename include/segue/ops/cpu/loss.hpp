@@ -17,8 +17,8 @@ struct Kernel<op::MseForward, Cpu> {
     const std::int64_t lines = pred.extent(1) * frames;
     double total = 0;
     for (std::int64_t b = 0; b < pred.extent(0) && lines * length > 0; ++b) {
-      const double sum = detail::sum_pieces(
-          exec, lines, 1, detail::row_grain(length), [&](std::int64_t begin, std::int64_t end) {
+      const double sum =
+          detail::sum_pieces(exec, lines, 1, detail::row_grain(length), [&](std::int64_t begin, std::int64_t end) {
             double part = 0;
             for (std::int64_t line = begin; line < end; ++line) {
               const std::int64_t c = line / frames, f = first_frame + line % frames;
@@ -26,9 +26,8 @@ struct Kernel<op::MseForward, Cpu> {
               const T* const t =
                   target.data_handle() + b * target.stride(0) + c * target.stride(1) + f * target.stride(2);
               part += detail::sum_line<A>(length, [&](std::int64_t at, auto n, detail::WideVec<A>& squares) {
-                const auto d =
-                    __builtin_convertvector(detail::simd::load<A>(p + at, n) - detail::simd::load<A>(t + at, n),
-                                            detail::WideVec<A>);
+                const auto d = __builtin_convertvector(
+                    detail::simd::load<A>(p + at, n) - detail::simd::load<A>(t + at, n), detail::WideVec<A>);
                 squares += d * d;
               });
             }

@@ -29,9 +29,10 @@ struct NormRows {
         T* const out = y.data_handle() + r * y.stride(0);
         A centre = 0;
         if constexpr (Centred)
-          centre = row_sums<1, A>(1, columns, [&](std::int64_t c, std::int64_t, auto n) {
-                     return std::array<V, 1>{simd::load<A>(in + c, n)};
-                   })[0] /
+          centre = row_sums<1, A>(1, columns,
+                                  [&](std::int64_t c, std::int64_t, auto n) {
+                                    return std::array<V, 1>{simd::load<A>(in + c, n)};
+                                  })[0] /
                    static_cast<A>(columns);
         const V m = simd::broadcast(centre);
         const A squares = row_sums<1, A>(1, columns, [&](std::int64_t c, std::int64_t, auto n) {
@@ -85,8 +86,8 @@ struct NormRows {
     // Column sums first: dx may overwrite dy.
     if (dscale.data_handle() || dshift.data_handle()) {
       const auto terms = [&](std::int64_t r) {
-        return [=, in = x.data_handle() + r * x.stride(0), grad = dy.data_handle() + r * dy.stride(0),
-                m = centre_of(r), s = simd::broadcast(rstd.data_handle()[r])](std::int64_t c, auto n) {
+        return [=, in = x.data_handle() + r * x.stride(0), grad = dy.data_handle() + r * dy.stride(0), m = centre_of(r),
+                s = simd::broadcast(rstd.data_handle()[r])](std::int64_t c, auto n) {
           V v = (simd::load<A>(in + c, n) - m) * s;
           if (w) v *= simd::load<A>(w + c, n);
           if (b) v += simd::load<A>(b + c, n);
@@ -105,8 +106,8 @@ struct NormRows {
       const auto terms = [&](std::int64_t r) {
         const TM* const scale =
             modulation ? modulation.scale.data_handle() + group_of(r) * modulation.scale.stride(0) : nullptr;
-        return [=, in = x.data_handle() + r * x.stride(0), grad = dy.data_handle() + r * dy.stride(0),
-                m = centre_of(r), s = simd::broadcast(rstd.data_handle()[r])](std::int64_t c, auto n) {
+        return [=, in = x.data_handle() + r * x.stride(0), grad = dy.data_handle() + r * dy.stride(0), m = centre_of(r),
+                s = simd::broadcast(rstd.data_handle()[r])](std::int64_t c, auto n) {
           V g = simd::load<A>(grad + c, n);
           if (scale) g *= A(1) + simd::load<A>(scale + c, n);
           return std::array<V, 2>{g * ((simd::load<A>(in + c, n) - m) * s), g};
@@ -131,7 +132,8 @@ struct NormRows {
               const V m = centre_of(r);
               const V s = simd::broadcast(rstd.data_handle()[r]);
               const TM* scale = nullptr;
-              if constexpr (modulated) scale = modulation.scale.data_handle() + group_of(r) * modulation.scale.stride(0);
+              if constexpr (modulated)
+                scale = modulation.scale.data_handle() + group_of(r) * modulation.scale.stride(0);
               const auto inner = [&](std::int64_t c, auto n) {
                 V g = simd::load<A>(grad + c, n);
                 if constexpr (weighted) g *= simd::load<A>(w + c, n);
@@ -201,8 +203,7 @@ struct Kernel<op::RmsNormBackward, Cpu> {
                   View<const Accum<T>, 1, HostSpace> rstd, View<const TW, 1, HostSpace> weight,
                   const ops::Modulation<TM, HostSpace>& modulation, View<T, 2, HostSpace> dx, ops::GradMode dx_mode,
                   View<TG, 1, HostSpace> dweight, ops::GradMode weight_mode, View<TM, 2, HostSpace> dscale,
-                  View<TM, 2, HostSpace> dshift, ops::GradMode modulation_mode,
-                  View<std::byte, 1, HostSpace> scratch) {
+                  View<TM, 2, HostSpace> dshift, ops::GradMode modulation_mode, View<std::byte, 1, HostSpace> scratch) {
     detail::NormRows<false>::backward(exec, dy, x, View<const Accum<T>, 1, HostSpace>{}, rstd, weight,
                                       View<const TW, 1, HostSpace>{}, modulation, dx, dx_mode, dweight,
                                       View<TG, 1, HostSpace>{}, weight_mode, dscale, dshift, modulation_mode, scratch);

@@ -86,7 +86,8 @@ struct Kernel<op::AdamWStep, Cpu> {
       first += f.rest1 * (g - first);
       const V second = detail::simd::load<A>(static_cast<const A*>(v + c), n) * f.beta2 + g * g * f.rest2;
       const V denominator = detail::square_root<A>(second) / f.root_correction + f.eps;
-      const V p = detail::simd::load<A>(static_cast<const TP*>(param + c), n) * kept - f.step_size * (first / denominator);
+      const V p =
+          detail::simd::load<A>(static_cast<const TP*>(param + c), n) * kept - f.step_size * (first / denominator);
       detail::simd::store<A>(m + c, first, n);
       detail::simd::store<A>(v + c, second, n);
       detail::simd::store<A>(param + c, p, n);

@@ -48,8 +48,8 @@ struct Kernel<op::Patchify, Cpu> {
     if (mode == ops::GradMode::overwrite)
       detail::for_each_patch_element<P, Order>(exec, x, tokens, [](const T& from, T& to) { to = from; });
     else
-      detail::for_each_patch_element<P, Order>(
-          exec, x, tokens, [](const T& from, T& to) { to = cast<T>(cast<A>(to) + cast<A>(from)); });
+      detail::for_each_patch_element<P, Order>(exec, x, tokens,
+                                               [](const T& from, T& to) { to = cast<T>(cast<A>(to) + cast<A>(from)); });
   }
 };
 
@@ -61,8 +61,8 @@ struct Kernel<op::Unpatchify, Cpu> {
     if (mode == ops::GradMode::overwrite)
       detail::for_each_patch_element<P, Order>(exec, x, tokens, [](T& to, const T& from) { to = from; });
     else
-      detail::for_each_patch_element<P, Order>(
-          exec, x, tokens, [](T& to, const T& from) { to = cast<T>(cast<A>(to) + cast<A>(from)); });
+      detail::for_each_patch_element<P, Order>(exec, x, tokens,
+                                               [](T& to, const T& from) { to = cast<T>(cast<A>(to) + cast<A>(from)); });
   }
 };
 

@@ -16,8 +16,7 @@ void for_each_random_block(const Exec<Cpu>& exec, std::int64_t count, Draw&& dra
   parallel_for(
       exec, ceil_div(count, std::int64_t{4}),
       [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t block = begin; block < end; ++block)
-          f(block * 4, draw(static_cast<std::uint64_t>(block)));
+        for (std::int64_t block = begin; block < end; ++block) f(block * 4, draw(static_cast<std::uint64_t>(block)));
       },
       512);
 }
@@ -41,8 +40,8 @@ struct Kernel<op::FillUniform, Cpu> {
   static void run(Exec<Cpu>& exec, View<T, 1, HostSpace> x, const RandomKey& key, double low, double high) {
     detail::fill_random(exec, x, static_cast<float>(low), static_cast<float>(high - low), [&key](std::uint64_t block) {
       const std::array<std::uint32_t, 4> words = key.block(block);
-      return std::array<float, 4>{uniform_from_bits(words[0]), uniform_from_bits(words[1]),
-                                  uniform_from_bits(words[2]), uniform_from_bits(words[3])};
+      return std::array<float, 4>{uniform_from_bits(words[0]), uniform_from_bits(words[1]), uniform_from_bits(words[2]),
+                                  uniform_from_bits(words[3])};
     });
   }
 };

@@ -52,12 +52,13 @@ struct Kernel<op::Sum, Cpu> {
   template <class T>
   static void run(Exec<Cpu>& exec, View<const T, 1, HostSpace> x, View<double, 1, HostSpace> out) {
     using A = Accum<T>;
-    out(0) = detail::sum_pieces(exec, x.extent(0), detail::sum_piece, detail::elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-      const T* const p = x.data_handle() + begin;
-      return detail::sum_line<A>(end - begin, [&](std::int64_t c, auto n, detail::WideVec<A>& total) {
-        total += __builtin_convertvector(detail::simd::load<A>(p + c, n), detail::WideVec<A>);
-      });
-    });
+    out(0) = detail::sum_pieces(
+        exec, x.extent(0), detail::sum_piece, detail::elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+          const T* const p = x.data_handle() + begin;
+          return detail::sum_line<A>(end - begin, [&](std::int64_t c, auto n, detail::WideVec<A>& total) {
+            total += __builtin_convertvector(detail::simd::load<A>(p + c, n), detail::WideVec<A>);
+          });
+        });
   }
 };
 
@@ -73,14 +74,15 @@ struct Kernel<op::Dot, Cpu> {
   static double dot(Exec<Cpu>& exec, View<const TA, 1, HostSpace> a, View<const TB, 1, HostSpace> b) {
     // One lane count for both operands.
     using A = std::conditional_t<std::is_same_v<TA, double> || std::is_same_v<TB, double>, double, float>;
-    return detail::sum_pieces(exec, a.extent(0), detail::sum_piece, detail::elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-      const TA* const pa = a.data_handle() + begin;
-      const TB* const pb = b.data_handle() + begin;
-      return detail::sum_line<A>(end - begin, [&](std::int64_t c, auto n, detail::WideVec<A>& total) {
-        total += __builtin_convertvector(detail::simd::load<A>(pa + c, n), detail::WideVec<A>) *
-                 __builtin_convertvector(detail::simd::load<A>(pb + c, n), detail::WideVec<A>);
-      });
-    });
+    return detail::sum_pieces(
+        exec, a.extent(0), detail::sum_piece, detail::elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+          const TA* const pa = a.data_handle() + begin;
+          const TB* const pb = b.data_handle() + begin;
+          return detail::sum_line<A>(end - begin, [&](std::int64_t c, auto n, detail::WideVec<A>& total) {
+            total += __builtin_convertvector(detail::simd::load<A>(pa + c, n), detail::WideVec<A>) *
+                     __builtin_convertvector(detail::simd::load<A>(pb + c, n), detail::WideVec<A>);
+          });
+        });
   }
 };
 
@@ -116,8 +118,8 @@ struct Kernel<op::HasNonfinite, Cpu> {
                   ops::GradMode mode) {
     using A = Accum<T>;
     // 0·x is NaN for infinity and NaN, and 0 for all else: the sum of it is a flag that vectorises.
-    const double sum =
-        detail::sum_pieces(exec, x.extent(0), detail::sum_piece, detail::elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    const double sum = detail::sum_pieces(
+        exec, x.extent(0), detail::sum_piece, detail::elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
           const T* const p = x.data_handle() + begin;
           return static_cast<double>(detail::row_sums<1, A>(1, end - begin, [&](std::int64_t c, std::int64_t, auto n) {
             return std::array<detail::simd::Vec<A>, 1>{detail::simd::load<A>(p + c, n) * A(0)};

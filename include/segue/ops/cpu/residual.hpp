@@ -63,9 +63,10 @@ struct Kernel<op::GatedResidualBackward, Cpu> {
     // First, because dh may overwrite dy.
     if (dgate.data_handle()) {
       const auto terms = [&](std::int64_t r) {
-        return [a = dy.data_handle() + r * dy.stride(0), b = h.data_handle() + r * h.stride(0)](std::int64_t c, auto n) {
-          return std::array<V, 1>{detail::simd::load<A>(a + c, n) * detail::simd::load<A>(b + c, n)};
-        };
+        return
+            [a = dy.data_handle() + r * dy.stride(0), b = h.data_handle() + r * h.stride(0)](std::int64_t c, auto n) {
+              return std::array<V, 1>{detail::simd::load<A>(a + c, n) * detail::simd::load<A>(b + c, n)};
+            };
       };
       detail::column_sums<1, A>(exec, rows, columns, gate.gate.extent(0), scratch.data_handle(), group_of, terms,
                                 [&](std::size_t, std::int64_t g, std::int64_t c, V v, auto n) {
@@ -91,8 +92,8 @@ struct Kernel<op::GatedResidualBackward, Cpu> {
             T* const out = dh.data_handle() + r * dh.stride(0);
             const TM* const factor = gate.gate.data_handle() + group_of(r) * gate.gate.stride(0);
             detail::row_vectors<A>(1, columns, [&](std::int64_t c, std::int64_t, auto n) {
-              detail::store_gradient<A>(
-                  out + c, detail::simd::load<A>(a + c, n) * detail::simd::load<A>(factor + c, n), n, dh_mode);
+              detail::store_gradient<A>(out + c, detail::simd::load<A>(a + c, n) * detail::simd::load<A>(factor + c, n),
+                                        n, dh_mode);
             });
           }
         },
