@@ -162,15 +162,21 @@ TEST_CASE("gemm gives the same bits at any thread count", "[gemm]") {
 
 TEST_CASE("a row of gemm has the same bits in any batch", "[gemm]") {
   Exec<Device> exec(typename Exec<Device>::Options{.threads = 2});
-  constexpr std::int64_t m = 131, n = 75, k = 450;
+  // Long sums with an activation, short ones that go straight to c or are added to it.
+  const std::int64_t k = GENERATE(450, 90);
+  const double beta = k == 90 ? GENERATE(0.0, 1.0) : 0.0;
+  const Activation activation = k == 450 ? Activation::gelu : Activation::none;
+  constexpr std::int64_t m = 131, n = 75;
   const auto a = support::operand<float>(exec, Shape<2>{m, k}, support::random_values<float>(m * k, 1));
   const auto b = support::operand<float>(exec, Shape<2>{n, k}, support::random_values<float>(n * k, 2));
   const auto multiply = [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
-    const auto c = support::poisoned<float>(exec, Shape<2>{rows, columns});
+    const auto all = support::operand<float>(exec, Shape<2>{m, n}, support::random_values<float>(m * n, 3));
+    const auto c = all.slice(0, row, row + rows).slice(1, column, column + columns);
     const auto scratch = support::scratch_of(
         exec, ops::gemm_workspace_bytes<float, float, float>(exec, rows, columns, k, Transpose::no, Transpose::yes));
     ops::gemm(exec, a.slice(0, row, row + rows), Transpose::no, b.slice(0, column, column + columns), Transpose::yes, c,
-              {}, ops::Epilogue<float, float, typename Device::Space>{.activation = Activation::gelu}, scratch);
+              {.alpha = 1, .beta = beta}, ops::Epilogue<float, float, typename Device::Space>{.activation = activation},
+              scratch);
     return support::values_of(c);
   };
   const Values whole = multiply(0, m, 0, n);
@@ -186,6 +192,27 @@ TEST_CASE("a row of gemm has the same bits in any batch", "[gemm]") {
     INFO("rows from " << p[0] << " count " << p[1] << " columns from " << p[2] << " count " << p[3]);
     CHECK(same);
   }
+}
+
+TEST_CASE("gemm reads skinny operands where they lie with the bits of packed ones", "[gemm]") {
+  Exec<Device> exec;
+  constexpr std::int64_t m = 300, n = 260, k = 70;
+  const auto a = support::operand<float>(exec, Shape<2>{k, m}, support::random_values<float>(m * k, 1));
+  const auto b = support::operand<float>(exec, Shape<2>{k, n}, support::random_values<float>(n * k, 2));
+  const auto multiply = [&](std::int64_t rows, std::int64_t columns) {
+    const auto c = support::poisoned<float>(exec, Shape<2>{rows, columns});
+    const auto scratch = support::scratch_of(
+        exec, ops::gemm_workspace_bytes<float, float, float>(exec, rows, columns, k, Transpose::yes, Transpose::no));
+    ops::gemm(exec, a.slice(1, 0, rows), Transpose::yes, b.slice(1, 0, columns), Transpose::no, c, {},
+              ops::Epilogue<float, float, typename Device::Space>{}, scratch);
+    return c;
+  };
+  const auto whole = multiply(m, n);
+  for (const std::int64_t rows : {std::int64_t{4}, std::int64_t{16}, m})
+    for (const std::int64_t columns : {4, 16, 64, 70}) {
+      const auto part = multiply(rows, columns);
+      CHECK(support::values_of(part) == support::values_of(whole.slice(0, 0, rows).slice(1, 0, columns)));
+    }
 }
 
 TEST_CASE("gemm lets non-finite values through and only where they belong", "[gemm]") {

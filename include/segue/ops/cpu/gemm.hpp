@@ -96,14 +96,14 @@ void pack_panels(A* dst, const T* src, std::int64_t ld, std::int64_t count, std:
   }
 }
 
-/// block (rows x columns, contiguous) = or += a · b over `steps`. Step p of a, packed or as it lies in a transposed
-/// operand, is at a + p·a_step, that of b at b + p·b_step. `Rows` is how many rows are computed and `Halves` how many
-/// of the two registers of a row: fewer where fewer exist, with the same bits.
+/// block (rows x columns, rows `block_step` apart) = or += a · b over `steps`. Step p of a, packed or as it lies in a
+/// transposed operand, is at a + p·a_step, that of b at b + p·b_step. `Rows` is how many rows are computed and `Halves`
+/// how many of the two registers of a row: fewer where fewer exist, with the same bits.
 template <class A, int Rows, int Halves>
 inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_step, const A* b, std::int64_t b_step,
-                              A* block, bool add) {
+                              A* block, std::int64_t block_step, bool add) {
   using V = simd::Vec<A>;
-  constexpr int lanes = simd::lanes<A>, columns = GemmBlocking<A>::columns;
+  constexpr int lanes = simd::lanes<A>;
   V left[static_cast<std::size_t>(Rows)] = {}, right[static_cast<std::size_t>(Rows)] = {};
   // Lambdas over an index pack, since loops over registers are unrolled at high optimisation levels only.
   const auto each = [](auto&& f) __attribute__((always_inline)) {
@@ -125,7 +125,7 @@ inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_ste
     b += b_step;
   }
   each([&](std::size_t i) __attribute__((always_inline)) {
-    A* row = block + static_cast<int>(i) * columns;
+    A* row = block + static_cast<std::int64_t>(i) * block_step;
     simd::store<A>(row, add ? simd::load<A>(row) + left[i] : left[i]);
     if constexpr (Halves == 2) simd::store<A>(row + lanes, add ? simd::load<A>(row + lanes) + right[i] : right[i]);
   });
@@ -134,23 +134,23 @@ inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_ste
 /// The micro-kernel for `rows` by `columns` that exist.
 template <class A>
 inline void gemm_block(std::int64_t rows, std::int64_t columns, std::int64_t steps, const A* a, std::int64_t a_step,
-                       const A* b, std::int64_t b_step, A* block, bool add) {
+                       const A* b, std::int64_t b_step, A* block, std::int64_t block_step, bool add) {
   constexpr int all = GemmBlocking<A>::rows, few = all > 4 ? 4 : 2;
   const bool wide = columns > GemmBlocking<A>::lanes;
   if (rows > few) {
     if (wide)
-      gemm_micro_kernel<A, all, 2>(steps, a, a_step, b, b_step, block, add);
+      gemm_micro_kernel<A, all, 2>(steps, a, a_step, b, b_step, block, block_step, add);
     else
-      gemm_micro_kernel<A, all, 1>(steps, a, a_step, b, b_step, block, add);
+      gemm_micro_kernel<A, all, 1>(steps, a, a_step, b, b_step, block, block_step, add);
   } else if (rows > 1) {
     if (wide)
-      gemm_micro_kernel<A, few, 2>(steps, a, a_step, b, b_step, block, add);
+      gemm_micro_kernel<A, few, 2>(steps, a, a_step, b, b_step, block, block_step, add);
     else
-      gemm_micro_kernel<A, few, 1>(steps, a, a_step, b, b_step, block, add);
+      gemm_micro_kernel<A, few, 1>(steps, a, a_step, b, b_step, block, block_step, add);
   } else if (wide) {
-    gemm_micro_kernel<A, 1, 2>(steps, a, a_step, b, b_step, block, add);
+    gemm_micro_kernel<A, 1, 2>(steps, a, a_step, b, b_step, block, block_step, add);
   } else {
-    gemm_micro_kernel<A, 1, 1>(steps, a, a_step, b, b_step, block, add);
+    gemm_micro_kernel<A, 1, 1>(steps, a, a_step, b, b_step, block, block_step, add);
   }
 }
 
@@ -164,6 +164,11 @@ struct GemmFinish {
   std::int64_t c_stride;
   TC* pre;
   std::int64_t pre_stride;
+
+  /// Whether the sums are stored or added as they are.
+  bool plain() const {
+    return alpha == A{1} && (beta == A{0} || beta == A{1}) && !bias && activation == ops::Activation::none && !pre;
+  }
 
   template <ops::Activation Act>
   void rows(const A* block, std::int64_t row, std::int64_t column, std::int64_t row_count, std::int64_t count) const {
@@ -230,6 +235,8 @@ struct GemmProblem {
                 std::int64_t first, std::int64_t last, A* scratch) const {
     A* packed_a = scratch;
     A* tile = scratch + GemmSizes<A>::aligned(sizes.packed_a());
+    // One panel of K and nothing to do at the end: sums go straight to c.
+    const bool straight = sizes.panels == 1 && finish.plain();
     alignas(64) A local[static_cast<std::size_t>(Block::rows * Block::columns)];
     for (std::int64_t row = row_begin; row < row_end; row += sizes.rows) {
       const std::int64_t rows = std::min(sizes.rows, row_end - row);
@@ -259,7 +266,14 @@ struct GemmProblem {
                   a_step = a_stride;
                 }
               }
-              gemm_block(valid_rows, valid, steps, ap, a_step, bp, b_step, block, panel > 0);
+              if constexpr (std::is_same_v<TC, A>) {
+                if (straight && valid_rows == Block::rows && valid % Block::lanes == 0) {
+                  gemm_block(valid_rows, valid, steps, ap, a_step, bp, b_step,
+                             finish.c + (row + i) * finish.c_stride + column + j, finish.c_stride, finish.beta != A{0});
+                  continue;
+                }
+              }
+              gemm_block(valid_rows, valid, steps, ap, a_step, bp, b_step, block, Block::columns, panel > 0);
               if (panel + 1 == sizes.panels) finish(block, row + i, column + j, valid_rows, valid);
               if (sizes.panels > 1) block += Block::rows * Block::columns;
             }
