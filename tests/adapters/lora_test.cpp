@@ -18,7 +18,7 @@ auto answer(G& g, std::span<const std::int32_t> slots = {}) {
   Context<typename G::P> ctx(g.exec);
   const NoGrad<typename G::P> off(ctx);
   ctx.set_sample_slots(slots);
-  return g.model(ctx, g.hidden, g.time, g.text).value();
+  return value_of(g.model(ctx, g.hidden, g.time, g.text));
 }
 
 /// B as after some training.
@@ -40,13 +40,13 @@ adapters::LoraConfig named(const std::string& name, int rank, std::uint64_t seed
   return config;
 }
 
+// One adapter map for all cases: every instance of the model costs the compiler seconds.
+using Golden = GoldenWan<Fp32, adapters::LoraOnAll>;
+
 template <class Precision>
 void check_fresh() {
   GoldenWan<Precision, adapters::LoraOnAll> g("wan_t2v");
-  GoldenWan<Precision, adapters::Frozen> frozen("wan_t2v");
-  Context<typename decltype(frozen)::P> ctx(frozen.exec);
-  const auto base = frozen.model(ctx, frozen.hidden, frozen.time, frozen.text);
-  CHECK(same_bits(answer(g), base));
+  const auto base = answer(g);
   adapters::add_lora(g.model, g.exec, named("fresh", 4));
   CHECK(same_bits(answer(g), base));
   disturb(g, "fresh", 3);
@@ -55,44 +55,55 @@ void check_fresh() {
   CHECK(same_bits(answer(g), base));
 }
 
+/// The linears of the blocks, as most runs adapt them.
+const std::vector<std::string> in_blocks = {"to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2"};
+
 }  // namespace
 
 TEST_CASE("a fresh adapter changes no bit, a switched-off one neither") {
   SECTION("fp32") { check_fresh<Fp32>(); }
-  SECTION("fp64") { check_fresh<Fp64>(); }
   SECTION("bf16") { check_fresh<Bf16>(); }
-  SECTION("bf16 weights") { check_fresh<Bf16Weights>(); }
+}
+
+TEST_CASE("a model whose linears could carry adapters answers as the frozen one") {
+  Golden g("wan_t2v");
+  GoldenWan<Fp32, adapters::Frozen> frozen("wan_t2v");
+  CHECK(same_bits(answer(g), answer(frozen)));
 }
 
 TEST_CASE("rank 0 leaves a linear as it is") {
-  GoldenWan<Fp32, adapters::LoraOnBlocks> g("wan_t2v");
+  Golden g("wan_t2v");
   const auto base = answer(g);
   CHECK(adapters::add_lora(g.model, g.exec, named("none", 0)).empty());
   auto config = named("some", 3);
+  config.targets = in_blocks;
   config.rank_pattern = {{"blocks.0.attn1.to_q", 0}, {"attn2.to_v", 0}, {"ffn.net.2", 5}};
   const auto adapted = adapters::add_lora(g.model, g.exec, config);
   CHECK(adapted.size() == 20 - 3);
   disturb(g, "some", 4);
   CHECK(!same_bits(answer(g), base));
   adapters::for_each_lora(g.model, [&](std::string_view name, auto& linear) {
-    const bool out = name == "blocks.0.attn1.to_q" || name.ends_with("attn2.to_v");
+    const bool out =
+        !name.starts_with("blocks.") || name == "blocks.0.attn1.to_q" || name.ends_with("attn2.to_v");
     CHECK((linear.find("some") == nullptr) == out);
     if (name.ends_with("ffn.net.2")) CHECK(linear.find("some")->spec.rank == 5);
   });
   // A linear without adapters records nothing for itself.
-  Context<decltype(g)::P> ctx(g.exec);
+  Context<Golden::P> ctx(g.exec);
   ctx.backward(functional::mse(ctx, g.model(ctx, g.hidden, g.time, g.text), g.target));
   CHECK(support::gradients_of(g.model).size() == 2 * adapted.size());
 }
 
 TEST_CASE("A is drawn as PEFT draws it") {
-  GoldenWan<Fp32, adapters::LoraOnBlocks> g("wan_i2v");
+  Golden g("wan_i2v");
   auto config = named("kaiming", 16);
+  config.targets = in_blocks;
   adapters::add_lora(g.model, g.exec, config);
   config.spec.name = "gaussian";
   config.spec.init = adapters::LoraInit::gaussian;
   adapters::add_lora(g.model, g.exec, config);
   adapters::for_each_lora(g.model, [&](std::string_view, auto& linear) {
+    if (!linear.find("kaiming")) return;
     const auto moments = [](const auto& leaf) {
       double most = 0, squares = 0;
       const auto& t = leaf.value();
@@ -113,7 +124,7 @@ TEST_CASE("A is drawn as PEFT draws it") {
 }
 
 TEST_CASE("merging gives the same answers and unmerging the same bits") {
-  GoldenWan<Fp32, adapters::LoraOnAll> g("wan_t2v");
+  Golden g("wan_t2v");
   const auto base = answer(g);
   adapters::add_lora(g.model, g.exec, named("one", 4));
   disturb(g, "one", 5);
@@ -142,15 +153,18 @@ TEST_CASE("merging gives the same answers and unmerging the same bits") {
   // What was saved while merged is a plain model that answers as the adapted one.
   GoldenWan<Fp32, adapters::Frozen> plain("wan_t2v");
   models::load_weights(plain.model, plain.exec, models::open_wan_folder(dir.path().string()).weights);
-  Context<decltype(plain)::P> ctx(plain.exec);
-  CHECK(same_bits(plain.model(ctx, plain.hidden, plain.time, plain.text), merged));
+  CHECK(same_bits(answer(plain), merged));
 }
 
 TEST_CASE("several adapters add up, each with its own scale") {
-  GoldenWan<Fp64, adapters::LoraOn<role::OutputProjection>> g("wan_t2v");
+  Golden g("wan_t2v");
   const auto base = answer(g);
-  adapters::add_lora(g.model, g.exec, named("one", 4, 1));
-  adapters::add_lora(g.model, g.exec, named("two", 3, 2));
+  auto config = named("one", 4, 1);
+  config.targets = {"proj_out"};
+  adapters::add_lora(g.model, g.exec, config);
+  config = named("two", 3, 2);
+  config.targets = {"proj_out"};
+  adapters::add_lora(g.model, g.exec, config);
   disturb(g, "one", 5);
   disturb(g, "two", 6);
   const auto both = answer(g);
@@ -168,19 +182,19 @@ TEST_CASE("several adapters add up, each with its own scale") {
     norm += change * change;
   }
   CHECK(norm > 1e-3);
-  CHECK(std::sqrt(difference / norm) < 1e-12);
+  CHECK(std::sqrt(difference / norm) < 1e-5);
   CHECK(contains(message_of<InputError>([&] { adapters::add_lora(g.model, g.exec, named("one", 4)); }), "one"));
 }
 
 TEST_CASE("samples that use different slots are as if run alone") {
-  using G = GoldenWan<Fp32, adapters::LoraOnBlocks>;
-  G g("wan_t2v");
+  Golden g("wan_t2v");
   auto config = named("stack", 3);
+  config.targets = in_blocks;
   config.spec.slots = 2;
   adapters::add_lora(g.model, g.exec, config);
   disturb(g, "stack", 7);
   const auto alone = [&](std::int64_t sample, std::int32_t slot) {
-    Context<G::P> ctx(g.exec);
+    Context<Golden::P> ctx(g.exec);
     const std::int32_t slots[] = {slot};
     ctx.set_sample_slots(slots);
     const auto part = [&](const auto& x) { return x.slice(0, sample, sample + 1); };
@@ -194,7 +208,7 @@ TEST_CASE("samples that use different slots are as if run alone") {
   const auto [y1, grads1] = alone(1, 1);
 
   const std::int32_t slots[] = {0, 1};
-  Context<G::P> ctx(g.exec);
+  Context<Golden::P> ctx(g.exec);
   ctx.set_sample_slots(slots);
   const auto y = g.model(ctx, g.hidden, g.time, g.text);
   CHECK(same_bits(y.value().slice(0, 0, 1), y0));
