@@ -22,7 +22,7 @@ T parse_number(const std::string& name, const std::string& text, T low, T high) 
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high)) {
-    segue::throw_input(name, "its value", "\"" + text + "\"",
+    segue::throw_input(name, "its value", segue::in_quotes(text),
                        "a number from " + std::to_string(low) + " to " + std::to_string(high));
   }
   return value;

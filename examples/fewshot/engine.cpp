@@ -50,7 +50,7 @@ train::ClipSpec read_spec(const segue::models::WanFolder& folder, const Options&
   train::ClipSpec spec = train::read_clip_spec(path);
   if (latents) return spec;
   if (spec.codec != train::IdentityCodec::name) {
-    segue::throw_input(path, "codec", "\"" + spec.codec + "\"",
+    segue::throw_input(path, "codec", segue::in_quotes(spec.codec),
                        "\"identity\": autoencoders are not part of this program, encoded clips go in by --latents DIR");
   }
   const segue::models::WanConfig& c = folder.config;

@@ -15,6 +15,8 @@ example::CommandLine<Options> command_line() {
          &Options::pairs);
   c.text("--arc", "PATH", "an ARC task (a .json file), or a folder of them that follow one rule", &Options::arc);
   c.text("--life", "RULE", "a Life-like automaton, e.g. B3/S23, on 8x8 wrapping grids", &Options::life);
+  c.flag("--camouflage", "the generated task, with clutter in the colours of the object: only its pattern tells",
+         &Options::camouflage);
   c.text("--latents", "DIR", "clips and text embeddings that are encoded already, one .safetensors an item",
          &Options::latents);
   c.text("--apply", "DIR", "answer the pictures of DIR with --adapter; no training", &Options::apply);

@@ -17,6 +17,7 @@ struct Options {
   std::string arc;
   std::string latents;
   std::string life;
+  bool camouflage = false;
   std::string apply;
 
   std::string model;

@@ -48,8 +48,9 @@ Task::Task(const Options& options, int width, int height) {
     }
   } else {
     name_ = "generated";
+    const auto clutter = options.camouflage ? tasks::Clutter::Camouflage : tasks::Clutter::Muted;
     tasks::PictureTask made =
-        tasks::make_textured_object_task(kTaskSeed, options.shots, kGeneratedTestItems, {height, width});
+        tasks::make_textured_object_task(kTaskSeed, options.shots, kGeneratedTestItems, {height, width, clutter});
     train_ = std::move(made.train);
     test_ = std::move(made.test);
     two_valued_ = true;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "segue/core/nearest_name.hpp"
 #include "segue/io/json.hpp"
 #include "segue/ops/patchify.hpp"
 
@@ -51,14 +52,14 @@ inline int positive(const io::Json& json, std::string_view key, int fallback, st
 inline WanConfig read_wan_config(const io::Json& json, std::string_view where) {
   if (const auto kind = json.get_or<std::string>("_class_name", "WanTransformer3DModel", where);
       kind != "WanTransformer3DModel")
-    throw_input(where, "key '_class_name'", "\"" + kind + "\"", "\"WanTransformer3DModel\"");
+    throw_input(where, "key '_class_name'", in_quotes(kind), "'WanTransformer3DModel'");
   for (const char* key : {"image_dim", "added_kv_proj_dim", "pos_embed_seq_len"})
     if (const io::Json* value = json.find(key); value && !value->is_null())
       throw_input(where, "key '" + std::string(key) + "'", value->describe(),
                   "null: the CLIP image branch is not part of this model");
   if (const auto norm = json.get_or<std::string>("qk_norm", "rms_norm_across_heads", where);
       norm != "rms_norm_across_heads")
-    throw_input(where, "key 'qk_norm'", "\"" + norm + "\"", "\"rms_norm_across_heads\"");
+    throw_input(where, "key 'qk_norm'", in_quotes(norm), "'rms_norm_across_heads'");
   WanConfig c;
   const auto patch = json.get_or<std::vector<int>>("patch_size", {1, 2, 2}, where);
   if (patch.size() != 3 || patch[0] <= 0 || patch[1] <= 0 || patch[2] <= 0)

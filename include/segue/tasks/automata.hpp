@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "segue/core/error.hpp"
+#include "segue/core/nearest_name.hpp"
 #include "segue/tasks/draws.hpp"
 #include "segue/tasks/grid.hpp"
 
@@ -25,7 +26,7 @@ struct LifeRule {
 
 /// Reads "B3/S23" (any case, digits 0 to 8, either list may be empty). Raises InputError.
 inline LifeRule parse_life_rule(std::string_view text) {
-  const auto fail = [text] { throw_input("life rule", "text", "\"" + std::string(text) + "\"", "a rule like B3/S23"); };
+  const auto fail = [text] { throw_input("life rule", "text", in_quotes(text), "a rule like B3/S23"); };
   LifeRule rule;
   std::size_t at = 0;
   const auto read_list = [&](char letter, std::array<bool, 9>& list) {

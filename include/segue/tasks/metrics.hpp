@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "segue/core/error.hpp"
+#include "segue/core/nearest_name.hpp"
 #include "segue/io/image.hpp"
 #include "segue/tasks/pair.hpp"
 
@@ -41,7 +42,7 @@ inline Score score_from_name(std::string_view text) {
   for (const Score score : all_scores) {
     if (name(score) == text) return score;
   }
-  throw_input("score", "name", "\"" + std::string(text) + "\"", "pck, iou, exact, cell_accuracy or mae");
+  throw_input("score", "name", in_quotes(text), "pck, iou, exact, cell_accuracy or mae");
 }
 
 /// All scores but the error of Mae grow with quality.

@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "segue/core/error.hpp"
+#include "segue/core/nearest_name.hpp"
 #include "segue/io/image.hpp"
 #include "segue/tasks/clip.hpp"
 #include "segue/tasks/draws.hpp"
@@ -52,7 +53,7 @@ inline Transition transition_from_name(std::string_view text) {
   for (const Transition kind : all_transitions) {
     if (name(kind) == text) return kind;
   }
-  throw_input("transition", "kind", "\"" + std::string(text) + "\"",
+  throw_input("transition", "kind", in_quotes(text),
               "discrete, convex, quadratic, square_root or tiles");
 }
 

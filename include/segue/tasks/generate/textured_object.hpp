@@ -25,9 +25,14 @@ struct PictureTask {
   std::vector<Pair> train, test;
 };
 
+/// What surrounds the object. `Camouflage`: only its own two colours and mixtures of them, so that a pixel's colour does
+/// not tell the object from the rest, the pattern does. `Muted`: greyish colours, so that colour helps.
+enum class Clutter : std::uint8_t { Camouflage, Muted };
+
 /// Extents of the pictures; the objects scale with them.
 struct TexturedObjectSpec {
   int height = 64, width = 64;
+  Clutter clutter = Clutter::Camouflage;
 };
 
 namespace detail {
@@ -52,6 +57,12 @@ struct TexturedFamily {
 inline Rgb near_colour(Draws& draws, const Rgb& c, int reach) {
   const auto move = [&](std::int32_t v) { return std::clamp(v + draws.between(-reach, reach), 0, 255); };
   return {move(c.r), move(c.g), move(c.b)};
+}
+
+/// A colour of any brightness and little saturation.
+inline Rgb muted_colour(Draws& draws) {
+  const std::int32_t grey = draws.between(30, 225);
+  return near_colour(draws, {grey, grey, grey}, 35);
 }
 
 /// A solid outline: thin shapes would be lost at 64 pixels.
@@ -93,10 +104,9 @@ inline Outline solid_outline(Draws& draws) {
 }  // namespace detail
 
 /// One item of the task that `seed` names: a picture with one or two objects of the task's surface (a checkered or
-/// striped pattern of two opposite colours, in any direction, on any outline) among plain objects of either colour or
-/// of mixtures, over clutter in the colours between the two; the target is white on black. A pixel's colour does not
-/// tell the object from the rest, the pattern does. Items are independent: item i is the same in every set that
-/// holds it.
+/// striped pattern of two opposite colours, in any direction, on any outline) among other objects, over clouds; the
+/// target is white on black. See `Clutter` for the colours of the rest. Items are independent: item i is the same in
+/// every set that holds it.
 inline Pair make_textured_object(std::uint64_t seed, std::uint64_t item, const TexturedObjectSpec& spec = {}) {
   if (spec.height < 16 || spec.width < 16 || spec.height > 512 || spec.width > 512) {
     throw_input("textured_object", "size", std::to_string(spec.width) + "x" + std::to_string(spec.height),
@@ -110,9 +120,15 @@ inline Pair make_textured_object(std::uint64_t seed, std::uint64_t item, const T
   ground.noise = NoiseLattice(draws);
   ground.pattern = Pattern::Clouds;
   ground.frequency = draws.between(900, 2400);
-  const int share = draws.between(84, 172);
-  ground.a = detail::near_colour(draws, mix(family.a, family.b, std::clamp(share - draws.between(20, 60), 0, 256)), 30);
-  ground.b = detail::near_colour(draws, mix(family.a, family.b, std::clamp(share + draws.between(20, 60), 0, 256)), 30);
+  const bool muted = spec.clutter == Clutter::Muted;
+  if (muted) {
+    ground.a = detail::muted_colour(draws);
+    ground.b = detail::muted_colour(draws);
+  } else {
+    const int share = draws.between(84, 172);
+    ground.a = detail::near_colour(draws, mix(family.a, family.b, std::clamp(share - draws.between(20, 60), 0, 256)), 30);
+    ground.b = detail::near_colour(draws, mix(family.a, family.b, std::clamp(share + draws.between(20, 60), 0, 256)), 30);
+  }
   ground.shade = draws.between(40, 120);
   ground.phase_u = draws.below(65536);
   canvas.draw_background(ground, {width / 2, height / 2, draws.below(65536), std::min(width, height) / 2, 256, 256});
@@ -132,7 +148,12 @@ inline Pair make_textured_object(std::uint64_t seed, std::uint64_t item, const T
     body.texture.noise = NoiseLattice(draws);
     // The first two are plain in the two colours of the pattern, the rest a mixture or a slow change between them.
     const int how = k < 2 ? k : draws.between(2, 3);
-    if (how < 2) {
+    if (muted) {
+      body.texture.pattern = how < 2 ? Pattern::Flat : Pattern::Gradient;
+      body.texture.frequency = 256;
+      body.texture.a = detail::muted_colour(draws);
+      body.texture.b = detail::muted_colour(draws);
+    } else if (how < 2) {
       body.texture.a = detail::near_colour(draws, how == 0 ? family.a : family.b, 24);
     } else if (how == 2) {
       body.texture.a = detail::near_colour(draws, mix(family.a, family.b, draws.below(257)), 24);
