@@ -209,9 +209,11 @@ TEST_CASE("ten AdamW steps on LoRA end where PyTorch's end") {
   for (const auto& [leaf, values] : trained) {
     const auto theirs = recorded.values("train_final." + leaf);
     INFO(leaf);
-    CHECK(distance(values, exact.at(leaf)) < tolerance);
-    // An element whose gradient is almost zero still takes a full AdamW step, in a direction that rounding chooses:
-    // PyTorch's own float32 run may be further from the exact one than ours is from either.
-    CHECK(distance(values, theirs) < std::max(tolerance_sum, 1.1 * distance(theirs, exact.at(leaf))));
+    // An element whose gradient is almost zero still takes a full AdamW step, in a direction that rounding chooses, and
+    // compilers round differently with and without fused multiply-adds: PyTorch's own distance from the exact run says
+    // how much that is worth. Ours must not be larger.
+    const double torch_error = distance(theirs, exact.at(leaf));
+    CHECK(distance(values, exact.at(leaf)) < std::max(tolerance, torch_error));
+    CHECK(distance(values, theirs) < std::max(tolerance_sum, 2 * torch_error));
   }
 }

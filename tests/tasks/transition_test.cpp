@@ -86,7 +86,7 @@ TEST_CASE("every kind begins with the input and ends with the target", "[tasks]"
 
 TEST_CASE("bad transitions are refused in one sentence", "[tasks]") {
   CHECK(support::message_of<InputError>([] { tasks::transition_from_name("linear"); }) ==
-        "transition: kind is \"linear\", expected discrete, convex, quadratic, square_root or tiles");
+        "transition: kind is 'linear', expected discrete, convex, quadratic, square_root or tiles");
   CHECK(support::contains(support::message_of<InputError>(
                               [] { tasks::make_transition(Transition::Convex, plain(4, 4, 0), plain(4, 4, 0), 1); }),
                           "frames is 1"));
