@@ -26,7 +26,8 @@ struct PictureTask {
 };
 
 /// What surrounds the object. `Camouflage`: only its own two colours and mixtures of them, so that a pixel's colour does
-/// not tell the object from the rest, the pattern does. `Muted`: greyish colours, so that colour helps.
+/// not tell the object from the rest, the pattern does. `Muted`: greyish colours, so that colour helps, and one large
+/// object not far from the centre.
 enum class Clutter : std::uint8_t { Camouflage, Muted };
 
 /// Extents of the pictures; the objects scale with them.
@@ -168,9 +169,9 @@ inline Pair make_textured_object(std::uint64_t seed, std::uint64_t item, const T
   }
 
   std::vector<std::int32_t> cover(static_cast<std::size_t>(spec.width) * static_cast<std::size_t>(spec.height));
-  const int objects = draws.chance(80) ? 2 : 1;
+  const int objects = !muted && draws.chance(80) ? 2 : 1;
   for (int k = 0; k < objects; ++k) {
-    const Placement at = objects == 1 ? placement(15, 21, 16) : placement(11, 15, 13);
+    const Placement at = muted ? placement(17, 23, 20) : objects == 1 ? placement(15, 21, 16) : placement(11, 15, 13);
     Body body;
     body.outline = detail::solid_outline(draws);
     body.texture.noise = NoiseLattice(draws);
