@@ -93,7 +93,7 @@ Engine::Engine(const segue::models::WanFolder& folder, const Options& options)
 void Engine::add_adapter(const Options& options) {
   segue::adapters::LoraConfig config;
   config.spec.rank = options.rank;
-  config.spec.alpha = options.alpha > 0 ? options.alpha : 2.0 * options.rank;
+  config.spec.alpha = options.alpha > 0 ? options.alpha : options.rank;
   config.spec.dropout = options.dropout;
   config.targets = options.targets;
   if (config.targets.empty()) config.targets = {"to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"};

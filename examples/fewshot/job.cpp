@@ -71,7 +71,7 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
   t.checkpoint_every = options.checkpoint_every;
   t.stop_at = options.stop_at;
   t.settings["rank"] = options.rank;
-  t.settings["alpha"] = options.alpha > 0 ? options.alpha : 2.0 * options.rank;
+  t.settings["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
   t.settings["dropout"] = options.dropout;
   t.settings["transition"] = tasks::name(options.transition);
   Objective objective;
@@ -129,7 +129,7 @@ Json settings_of(const Options& options, const std::string& model) {
   json["model"] = model;
   json["batch"] = options.batch;
   json["rank"] = options.rank;
-  json["alpha"] = options.alpha > 0 ? options.alpha : 2.0 * options.rank;
+  json["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
   json["lr"] = options.lr;
   json["dropout"] = options.dropout;
   json["transition"] = tasks::name(options.transition);

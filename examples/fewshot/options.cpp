@@ -33,12 +33,12 @@ example::CommandLine<Options> command_line() {
   c.number("--test", "N", "use only the first N test items", &Options::test_items, 1, 1000000);
   c.number("--attempts", "N", "answers a test grid, with different noise; one must be right (default 1)",
            &Options::attempts, 1, 100);
-  c.number("--steps", "N", "training steps (default 160)", &Options::steps, 1, 10000000);
+  c.number("--steps", "N", "training steps (default 300)", &Options::steps, 1, 10000000);
   c.number("--stop-at", "N", "stop after step N of --steps, ready to --resume", &Options::stop_at, 1, 10000000);
-  c.number("--batch", "N", "clips a step (default 8)", &Options::batch, 1, 4096);
+  c.number("--batch", "N", "clips a step (default 4)", &Options::batch, 1, 4096);
   c.number("--rank", "N", "rank of the LoRA updates (default 16)", &Options::rank, 1, 4096);
-  c.number("--alpha", "X", "LoRA alpha (default: twice the rank)", &Options::alpha, 1e-6, 1e6);
-  c.number("--lr", "X", "peak learning rate (default 2e-3)", &Options::lr, 1e-9, 1e3);
+  c.number("--alpha", "X", "LoRA alpha (default: the rank, which is scale 1)", &Options::alpha, 1e-6, 1e6);
+  c.number("--lr", "X", "peak learning rate (default 6e-3)", &Options::lr, 1e-9, 1e3);
   c.number("--dropout", "X", "dropout before A (default 0)", &Options::dropout, 0.0, 0.99);
   c.custom("--targets", "A,B", "modules to adapt, by the end of their name (default: every linear of the blocks)",
            [](Options& o, const std::string&, const std::string& value) { o.targets = example::split_list(value); });
@@ -47,8 +47,8 @@ example::CommandLine<Options> command_line() {
              o.transition = segue::tasks::transition_from_name(value);
            });
   c.number("--seed", "N", "initialisation and noise (default 0)", &Options::seed, 0, ~std::uint64_t{0} >> 1);
-  c.number("--sample-steps", "N", "Euler steps an answer (default 12)", &Options::sample_steps, 1, 10000);
-  c.number("--shift", "X", "timestep shift of training and sampling (default 3)", &Options::shift, 0.01, 100.0);
+  c.number("--sample-steps", "N", "Euler steps an answer (default 6)", &Options::sample_steps, 1, 10000);
+  c.number("--shift", "X", "timestep shift of training and sampling: large is noisy (default 25)", &Options::shift, 0.01, 100.0);
   c.number("--guidance", "X", "classifier-free guidance (default 1: none)", &Options::guidance, 0.0, 100.0);
   c.number("--threads", "N", "threads (default: all); results do not depend on it", &Options::threads, 1, 4096);
   c.number("--checkpoint-every", "N", "steps between checkpoints (default 50)", &Options::checkpoint_every, 1, 10000000);

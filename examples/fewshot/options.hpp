@@ -30,19 +30,19 @@ struct Options {
   int test_items = 0;  ///< 0: all
   int attempts = 1;
 
-  int steps = 160;
+  int steps = 300;
   int stop_at = 0;  ///< 0: never
-  int batch = 8;
+  int batch = 4;
   int rank = 16;
-  double alpha = 0;  ///< 0: twice the rank
-  double lr = 2e-3;
+  double alpha = 0;  ///< 0: the rank, so that programs that lose alpha still apply the right scale
+  double lr = 6e-3;
   double dropout = 0;
   std::vector<std::string> targets;
   std::uint64_t seed = 0;
   segue::tasks::Transition transition = segue::tasks::Transition::Discrete;
 
-  int sample_steps = 12;
-  double shift = 3.0;
+  int sample_steps = 6;
+  double shift = 25.0;
   double guidance = 1.0;
   int threads = 0;
   int checkpoint_every = 50;
