@@ -41,8 +41,27 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// A folder of one's own: a used one gets a number, unless the run in it is to be resumed.
-std::string make_out_folder(const Options& options, const std::string& name) {
+std::string model_path(const Options& options) { return options.model.empty() ? default_model() : options.model; }
+
+Json settings_of(const Options& options) {
+  Json json = Json::object();
+  json["model"] = model_path(options);
+  json["batch"] = options.batch;
+  json["rank"] = options.rank;
+  json["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
+  json["lr"] = options.lr;
+  json["dropout"] = options.dropout;
+  json["transition"] = tasks::name(options.transition);
+  json["sample_steps"] = options.sample_steps;
+  json["shift"] = options.shift;
+  json["guidance"] = options.guidance;
+  json["attempts"] = options.attempts;
+  return json;
+}
+
+/// A folder of one's own: a used one gets a number, unless the run in it is to be resumed. The settings are written at
+/// once, so that a folder that cannot be written is found out now and not after minutes of training.
+std::string make_out_folder(const Options& options, const std::string& name, const Json& settings) {
   const std::string wanted = options.out.empty() ? join_path("out", name) : options.out;
   std::string folder = wanted;
   for (int i = 2; !options.resume && segue::is_directory(folder) && !segue::list_directory(folder).empty(); ++i) {
@@ -52,8 +71,7 @@ std::string make_out_folder(const Options& options, const std::string& name) {
     segue::throw_input("--resume", "there is no checkpoint.safetensors in " + folder);
   }
   segue::make_directories(folder);
-  // Found out now, not after minutes of training.
-  segue::write_file_atomically(join_path(folder, "settings.txt"), "a run of segue's fewshot\n");
+  segue::write_file_atomically(join_path(folder, "settings.json"), segue::io::dump_json(settings) + "\n");
   return folder;
 }
 
@@ -124,22 +142,6 @@ Json json_of(const Figures& figures) {
   return json;
 }
 
-Json settings_of(const Options& options, const std::string& model) {
-  Json json = Json::object();
-  json["model"] = model;
-  json["batch"] = options.batch;
-  json["rank"] = options.rank;
-  json["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
-  json["lr"] = options.lr;
-  json["dropout"] = options.dropout;
-  json["transition"] = tasks::name(options.transition);
-  json["sample_steps"] = options.sample_steps;
-  json["shift"] = options.shift;
-  json["guidance"] = options.guidance;
-  json["attempts"] = options.attempts;
-  return json;
-}
-
 std::vector<std::pair<int, double>> read_losses(const std::string& log) {
   std::vector<std::pair<int, double>> losses;
   const std::string text = segue::read_text_file(log);
@@ -161,8 +163,6 @@ void print_table(const std::string& score, double before, double after, const Fi
   for (const auto& [name, value] : baselines) std::printf("%-28s %8.3f\n", ("no network: " + name).c_str(), value);
 }
 
-std::string model_path(const Options& options) { return options.model.empty() ? default_model() : options.model; }
-
 }  // namespace
 
 void learn(const Options& options) {
@@ -171,7 +171,7 @@ void learn(const Options& options) {
   const Task task(options, engine.spec().width, engine.spec().height);
   engine.add_adapter(options);
   auto data = engine.dataset(task.train(), options);
-  const std::string out = make_out_folder(options, task.name());
+  const std::string out = make_out_folder(options, task.name(), settings_of(options));
 
   std::printf("%s: %zu training pairs, %zu test items; results go to %s\n", task.name().c_str(), task.train().size(),
               task.test().size(), out.c_str());
@@ -212,7 +212,7 @@ void learn(const Options& options) {
     metrics["after_details"] = json_of(scored_after.details);
   }
   if (!task.notes().empty()) metrics["notes"] = json_of(task.notes());
-  metrics["settings"] = settings_of(options, model_path(options));
+  metrics["settings"] = settings_of(options);
 
   std::vector<SheetItem> sheet;
   for (std::size_t i = 0; i < task.test().size() && i < kSheetItems; ++i) {
@@ -247,7 +247,7 @@ void learn_latents(const Options& options) {
     segue::throw_input(options.latents, "width of the text embeddings", std::to_string(batch.text.extent(2)),
                        std::to_string(c.text_dim) + " for this model");
   }
-  const std::string out = make_out_folder(options, "latents");
+  const std::string out = make_out_folder(options, "latents", settings_of(options));
   std::printf("%lld encoded clips; results go to %s\n", static_cast<long long>(data.size()), out.c_str());
   Trainer trainer = make_trainer(engine, data, options, out);
   const auto fixed_loss = [&] {
@@ -271,7 +271,7 @@ void learn_latents(const Options& options) {
   metrics["train_seconds"] = report.seconds;
   metrics["total_seconds"] = total.seconds();
   metrics["peak_bytes"] = segue::peak_resident_bytes();
-  metrics["settings"] = settings_of(options, model_path(options));
+  metrics["settings"] = settings_of(options);
   segue::write_file_atomically(join_path(out, "metrics.json"), segue::io::dump_json(metrics) + "\n");
   std::printf("loss on the clips at fixed sigmas: %.5f before, %.5f after\n", before, after);
 }
@@ -285,7 +285,7 @@ void apply(const Options& options) {
   }
   Options naming = options;
   naming.resume = false;
-  const std::string out = make_out_folder(naming, "answers");
+  const std::string out = make_out_folder(naming, "answers", settings_of(options));
   const auto answers = answer_all(engine, items, options, "with the adapter");
   for (std::size_t i = 0; i < items.size(); ++i) {
     segue::io::save_png(join_path(out, items[i].name + ".png"), answers[0][i]);
