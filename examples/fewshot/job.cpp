@@ -67,8 +67,8 @@ std::string make_out_folder(const Options& options, const std::string& name, con
   for (int i = 2; !options.resume && segue::is_directory(folder) && !segue::list_directory(folder).empty(); ++i) {
     folder = wanted + "-" + std::to_string(i);
   }
-  if (options.resume && !segue::is_file(join_path(folder, "checkpoint.safetensors"))) {
-    segue::throw_input("--resume", "there is no checkpoint.safetensors in " + folder);
+  if (options.resume && !segue::is_file(join_path(folder, "settings.json"))) {
+    segue::throw_input("--resume", "there is no run to go on with in " + folder);
   }
   segue::make_directories(folder);
   segue::write_file_atomically(join_path(folder, "settings.json"), segue::io::dump_json(settings) + "\n");
@@ -98,7 +98,7 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
 }
 
 train::TrainReport fit(Trainer& trainer, const Options& options) {
-  if (options.resume) trainer.resume();
+  if (options.resume && !trainer.resume()) std::printf("the run was stopped before its first checkpoint: starting again\n");
   train::TextProgress progress(stdout, segue::is_terminal(1) ? train::TextProgress::Style::bar
                                                              : train::TextProgress::Style::lines);
   return trainer.run(progress);
