@@ -55,7 +55,8 @@ class CommandLine {
                   });
   }
   CommandLine& flag(std::string name, std::string help, bool O::*member) {
-    return custom(std::move(name), "", std::move(help), [=](O& o, const std::string&, const std::string&) { o.*member = true; });
+    return custom(std::move(name), "", std::move(help),
+                  [=](O& o, const std::string&, const std::string&) { o.*member = true; });
   }
 
   /// @throws segue::InputError for an unknown option (with the nearest known one), a missing or malformed value.

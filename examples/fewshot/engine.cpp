@@ -79,8 +79,7 @@ Image last_frame(const tasks::Clip& clip) {
 
 std::string default_model() { return segue::join_path(SEGUE_WEIGHTS_DIR, "wan-small"); }
 
-Engine::Engine(const std::string& path, const Options& options)
-    : Engine(open_backbone(path), options) {}
+Engine::Engine(const std::string& path, const Options& options) : Engine(open_backbone(path), options) {}
 
 Engine::Engine(const segue::models::WanFolder& folder, const Options& options)
     : exec_(segue::Exec<segue::Cpu>::Options{.threads = options.threads, .seed = options.seed}),

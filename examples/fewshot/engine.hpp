@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "options.hpp"
-#include "segue/cpu.hpp"
 #include "segue/adapters/maps.hpp"
+#include "segue/cpu.hpp"
 #include "segue/io/image.hpp"
 #include "segue/models/wan.hpp"
 #include "segue/models/wan_folder.hpp"
@@ -29,7 +29,8 @@ using Model = segue::models::Wan<Policy, segue::adapters::LoraOnAll, Patches>;
 class Engine {
  public:
   /// Opens a Wan folder, checks that this program can feed it, and reads its weights.
-  /// @throws segue::InputError in one sentence for a folder that is none, a patch, head size or channels that do not fit.
+  /// @throws segue::InputError in one sentence for a folder that is none, a patch, head size or channels that do not
+  /// fit.
   Engine(const std::string& folder, const Options& options);
 
   Engine(const Engine&) = delete;

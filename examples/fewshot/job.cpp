@@ -98,9 +98,10 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
 }
 
 train::TrainReport fit(Trainer& trainer, const Options& options) {
-  if (options.resume && !trainer.resume()) std::printf("the run was stopped before its first checkpoint: starting again\n");
-  train::TextProgress progress(stdout, segue::is_terminal(1) ? train::TextProgress::Style::bar
-                                                             : train::TextProgress::Style::lines);
+  if (options.resume && !trainer.resume())
+    std::printf("the run was stopped before its first checkpoint: starting again\n");
+  train::TextProgress progress(
+      stdout, segue::is_terminal(1) ? train::TextProgress::Style::bar : train::TextProgress::Style::lines);
   return trainer.run(progress);
 }
 
@@ -220,9 +221,8 @@ void learn(const Options& options) {
   }
   const Image picture = contact_sheet(sheet);
   segue::io::save_png(join_path(out, "contact_sheet.png"), picture);
-  segue::write_file_atomically(
-      join_path(out, "report.html"),
-      html_report({task.name(), metrics, read_losses(join_path(out, "log.jsonl")), picture}));
+  segue::write_file_atomically(join_path(out, "report.html"),
+                               html_report({task.name(), metrics, read_losses(join_path(out, "log.jsonl")), picture}));
   segue::write_file_atomically(join_path(out, "metrics.json"), segue::io::dump_json(metrics) + "\n");
   print_table(std::string(tasks::name(task.score())), scored_before.value, scored_after.value, baselines);
   std::printf("\ntrained in %.1f s, %.1f s in all; see %s\n", report.seconds, total.seconds(),
@@ -238,10 +238,10 @@ void learn_latents(const Options& options) {
   const segue::models::WanConfig& c = engine.model().config();
   const std::int64_t channels = batch.clips.extent(1) + (batch.condition ? batch.condition.extent(1) : 0);
   if (channels != c.in_channels || batch.clips.extent(1) != c.out_channels) {
-    segue::throw_input(options.latents, "channels of the clips and their conditions",
-                       std::to_string(batch.clips.extent(1)) + " and " + std::to_string(channels - batch.clips.extent(1)),
-                       std::to_string(c.out_channels) + " and " + std::to_string(c.in_channels - c.out_channels) +
-                           " for this model");
+    segue::throw_input(
+        options.latents, "channels of the clips and their conditions",
+        std::to_string(batch.clips.extent(1)) + " and " + std::to_string(channels - batch.clips.extent(1)),
+        std::to_string(c.out_channels) + " and " + std::to_string(c.in_channels - c.out_channels) + " for this model");
   }
   if (batch.text.extent(2) != c.text_dim) {
     segue::throw_input(options.latents, "width of the text embeddings", std::to_string(batch.text.extent(2)),

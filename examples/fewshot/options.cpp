@@ -48,10 +48,12 @@ example::CommandLine<Options> command_line() {
            });
   c.number("--seed", "N", "initialisation and noise (default 0)", &Options::seed, 0, ~std::uint64_t{0} >> 1);
   c.number("--sample-steps", "N", "Euler steps an answer (default 6)", &Options::sample_steps, 1, 10000);
-  c.number("--shift", "X", "timestep shift of training and sampling: large is noisy (default 25)", &Options::shift, 0.01, 100.0);
+  c.number("--shift", "X", "timestep shift of training and sampling: large is noisy (default 25)", &Options::shift,
+           0.01, 100.0);
   c.number("--guidance", "X", "classifier-free guidance (default 1: none)", &Options::guidance, 0.0, 100.0);
   c.number("--threads", "N", "threads (default: all); results do not depend on it", &Options::threads, 1, 4096);
-  c.number("--checkpoint-every", "N", "steps between checkpoints (default 50)", &Options::checkpoint_every, 1, 10000000);
+  c.number("--checkpoint-every", "N", "steps between checkpoints (default 50)", &Options::checkpoint_every, 1,
+           10000000);
   c.flag("--resume", "go on from the checkpoint in --out", &Options::resume);
   c.flag("--help", "this text", &Options::help);
   return c;
@@ -59,9 +61,9 @@ example::CommandLine<Options> command_line() {
 
 void check_combination(const Options& o) {
   std::vector<std::string> sources;
-  for (const auto& [name, value] : {std::pair{"--pairs", &o.pairs}, std::pair{"--arc", &o.arc},
-                                    std::pair{"--life", &o.life}, std::pair{"--latents", &o.latents},
-                                    std::pair{"--apply", &o.apply}}) {
+  for (const auto& [name, value] :
+       {std::pair{"--pairs", &o.pairs}, std::pair{"--arc", &o.arc}, std::pair{"--life", &o.life},
+        std::pair{"--latents", &o.latents}, std::pair{"--apply", &o.apply}}) {
     if (!value->empty()) sources.emplace_back(name);
   }
   if (sources.size() > 1) segue::throw_input(sources[0], "cannot be used together with " + sources[1]);

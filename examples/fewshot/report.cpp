@@ -149,8 +149,8 @@ std::string loss_curve(const std::vector<std::pair<int, double>>& losses) {
   std::string svg = "<svg viewBox=\"0 0 640 260\" width=640 height=260 role=img aria-label=\"loss curve\">\n";
   for (int i = 0; i <= 4; ++i) {
     const double loss = std::pow(10.0, low + (high - low) * i / 4);
-    svg += "<line x1=60 x2=630 y1=" + number(y(loss)) + " y2=" + number(y(loss)) + " stroke=\"#ddd\"/><text x=54 y=" +
-           number(y(loss) + 4) + " text-anchor=end>" + number(loss) + "</text>\n";
+    svg += "<line x1=60 x2=630 y1=" + number(y(loss)) + " y2=" + number(y(loss)) +
+           " stroke=\"#ddd\"/><text x=54 y=" + number(y(loss) + 4) + " text-anchor=end>" + number(loss) + "</text>\n";
   }
   svg += "<text x=60 y=252>step " + number(first) + "</text><text x=630 y=252 text-anchor=end>step " + number(last) +
          "</text>\n";
@@ -193,16 +193,21 @@ std::string html_report(const Report& report) {
   const Json& m = report.metrics;
   std::string html =
       "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\n"
-      "<title>segue: " + escape(report.task) + "</title>\n<style>\n"
+      "<title>segue: " +
+      escape(report.task) +
+      "</title>\n<style>\n"
       "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}\n"
       "h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse}\n"
       "th{text-align:left;font-weight:500;padding:.15rem 1.2rem .15rem 0;white-space:nowrap;vertical-align:top}\n"
-      "td{padding:.15rem 0;word-break:break-word}.bar{display:inline-block;height:.8rem;background:#b8c4d0;vertical-align:middle}\n"
-      ".after{background:#1f5fa8}img{max-width:100%;image-rendering:pixelated}svg text{font:11px system-ui,sans-serif;fill:#555}\n"
-      "</style></head><body>\n<h1>" + escape(report.task) + ": " +
-      escape(m.get<std::string>("score", "report")) + " " + number(m.get<double>("before", "report")) + " &rarr; " +
-      number(m.get<double>("after", "report")) + "</h1>\n<p>" + plain(m.at("shots", "report")) +
-      " training pairs, " + plain(m.at("steps", "report")) + " steps. <i>before</i> is the frozen model with the same "
+      "td{padding:.15rem "
+      "0;word-break:break-word}.bar{display:inline-block;height:.8rem;background:#b8c4d0;vertical-align:middle}\n"
+      ".after{background:#1f5fa8}img{max-width:100%;image-rendering:pixelated}svg text{font:11px "
+      "system-ui,sans-serif;fill:#555}\n"
+      "</style></head><body>\n<h1>" +
+      escape(report.task) + ": " + escape(m.get<std::string>("score", "report")) + " " +
+      number(m.get<double>("before", "report")) + " &rarr; " + number(m.get<double>("after", "report")) + "</h1>\n<p>" +
+      plain(m.at("shots", "report")) + " training pairs, " + plain(m.at("steps", "report")) +
+      " steps. <i>before</i> is the frozen model with the same "
       "noise, <i>after</i> the model with the adapter; the rest are rules without a network.</p>\n";
   html += score_bars(m);
   html += "<h2>Test items</h2>\n<img alt=\"rows: input, target, before, after\" src=\"data:image/png;base64," +

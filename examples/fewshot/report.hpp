@@ -26,8 +26,8 @@ segue::io::Image contact_sheet(std::span<const SheetItem> items);
 
 struct Report {
   std::string task;
-  segue::io::Json metrics;                          ///< shown as tables
-  std::vector<std::pair<int, double>> losses;       ///< (step, loss)
+  segue::io::Json metrics;                     ///< shown as tables
+  std::vector<std::pair<int, double>> losses;  ///< (step, loss)
   segue::io::Image sheet;
 };
 

@@ -42,7 +42,8 @@ Task::Task(const Options& options, int width, int height) {
     } else {
       tasks::LifeTaskSpec spec;
       spec.rule = options.life;
-      read_grids(tasks::Arc(tasks::make_life_task(spec, options.shots, kGeneratedTestItems, kTaskSeed), width), options);
+      read_grids(tasks::Arc(tasks::make_life_task(spec, options.shots, kGeneratedTestItems, kTaskSeed), width),
+                 options);
       name_ = "life_" + options.life;
       std::erase(name_, '/');
     }
@@ -111,7 +112,8 @@ Evaluation Task::evaluate(std::span<const std::vector<Image>> answers) const {
   }
   if (score_ == tasks::Score::Pck) return evaluate_poses(answers[0]);
   Evaluation out{tasks::score_pictures(score_, answers[0], test_), {}};
-  if (score_ != tasks::Score::Mae) out.details.emplace_back("mae", tasks::score_pictures(tasks::Score::Mae, answers[0], test_));
+  if (score_ != tasks::Score::Mae)
+    out.details.emplace_back("mae", tasks::score_pictures(tasks::Score::Mae, answers[0], test_));
   return out;
 }
 

@@ -99,14 +99,17 @@ class GeneratedClips {
     }
     if (exec.planning()) return;
     const tasks::ClipShape shape{spec_.frames, spec_.height, spec_.width, 3};
-    segue::detail::parallel_for(exec, batch_, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<std::uint8_t> pixels(spec_.size());
-      for (std::int64_t i = begin; i < end; ++i) {
-        tasks::generate_clip(seed_, index * static_cast<std::uint64_t>(batch_) + static_cast<std::uint64_t>(i), spec_,
-                             pixels);
-        tasks::to_model_space(pixels, shape, {batch.clips.view()[i].data_handle(), spec_.size()});
-      }
-    }, 1);
+    segue::detail::parallel_for(
+        exec, batch_,
+        [&](std::int64_t begin, std::int64_t end) {
+          std::vector<std::uint8_t> pixels(spec_.size());
+          for (std::int64_t i = begin; i < end; ++i) {
+            tasks::generate_clip(seed_, index * static_cast<std::uint64_t>(batch_) + static_cast<std::uint64_t>(i),
+                                 spec_, pixels);
+            tasks::to_model_space(pixels, shape, {batch.clips.view()[i].data_handle(), spec_.size()});
+          }
+        },
+        1);
     segue::ops::copy(exec, batch.clips.cview().slice(2, 0, 1), batch.condition.view().slice(1, 1, 4).slice(2, 0, 1));
   }
 
@@ -126,7 +129,8 @@ void save_samples(segue::Context<Policy>& ctx, const Model& model, const train::
   auto noise = exec.empty<float, 5>(batch.clips.shape());
   segue::ops::fill_normal(exec, noise.view(), segue::RandomKey{0, 0xA0000000u, 0});
   segue::schedulers::FlowMatching<> scheduler{.grid = {.shift = shift}};
-  const auto drawn = segue::schedulers::sample(ctx, model, scheduler, noise, batch.condition, batch.text, {.steps = 20});
+  const auto drawn =
+      segue::schedulers::sample(ctx, model, scheduler, noise, batch.condition, batch.text, {.steps = 20});
   const int frames = static_cast<int>(drawn.extent(2)), h = static_cast<int>(drawn.extent(3)),
             w = static_cast<int>(drawn.extent(4)), rows = static_cast<int>(drawn.extent(0));
   segue::io::Image sheet{frames * w, 2 * rows * h, 3, {}};
@@ -191,8 +195,8 @@ void pretrain(const Options& options) {
   trainer.set_held_out(held_out);
 
   if (options.resume && !trainer.resume()) segue::throw_input("--resume", "there is no checkpoint in " + options.out);
-  train::TextProgress progress(stdout, segue::is_terminal(1) ? train::TextProgress::Style::bar
-                                                             : train::TextProgress::Style::lines);
+  train::TextProgress progress(
+      stdout, segue::is_terminal(1) ? train::TextProgress::Style::bar : train::TextProgress::Style::lines);
   std::string stopped;
   try {
     trainer.run(progress);
@@ -208,7 +212,8 @@ void pretrain(const Options& options) {
   const std::string weights = join_path(options.out, "weights");
   segue::models::save_wan_folder(model, exec, weights, segue::DType::BF16);
   const train::ClipSpec clip_spec{.frames = options.frames, .height = options.size, .width = options.size};
-  segue::write_file_atomically(join_path(weights, "segue.json"), segue::io::dump_json(train::write_clip_spec(clip_spec)) + "\n");
+  segue::write_file_atomically(join_path(weights, "segue.json"),
+                               segue::io::dump_json(train::write_clip_spec(clip_spec)) + "\n");
   train::Batch<Policy> shown;
   GeneratedClips(options.seed + 0x9E3779B97F4A7C15u, 8, spec, config.text_dim).fill(exec, 0, shown);
   save_samples(ctx, model, shown, options.shift, join_path(options.out, "samples.png"));
@@ -226,8 +231,10 @@ int main(int argc, char** argv) {
     const auto line = command_line();
     const Options options = line.parse(argc, argv);
     if (options.help) {
-      std::printf("pretrain: train a small Wan on generated clips\n\n%s\nCtrl-C finishes the step, saves and exits with "
-                  "130; --resume goes on.\n", line.help().c_str());
+      std::printf(
+          "pretrain: train a small Wan on generated clips\n\n%s\nCtrl-C finishes the step, saves and exits with "
+          "130; --resume goes on.\n",
+          line.help().c_str());
       return 0;
     }
     const segue::InterruptGuard guard;
