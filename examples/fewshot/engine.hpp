@@ -40,7 +40,6 @@ class Engine {
   segue::Exec<segue::Cpu>& exec() { return exec_; }
   Model& model() { return model_; }
   const segue::train::ClipSpec& spec() const { return spec_; }
-  bool has_pictures() const { return spec_.is_conditioned(); }
 
   /// Puts the fresh adapter that the options describe on the model.
   void add_adapter(const Options& options);

@@ -3,10 +3,10 @@
 
 // Trains a small Wan from nothing on generated clips: the backbone that `fewshot` adapts. `pretrain --help` says how.
 #include <cstdio>
-#include <exception>
 #include <string>
 
 #include "common/command_line.hpp"
+#include "common/program.hpp"
 #include "segue/adapters/maps.hpp"
 #include "segue/cpu.hpp"
 #include "segue/io/image.hpp"
@@ -227,27 +227,13 @@ void pretrain(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return example::run_program("pretrain", [&] {
     const auto line = command_line();
     const Options options = line.parse(argc, argv);
-    if (options.help) {
-      std::printf(
-          "pretrain: train a small Wan on generated clips\n\n%s\nCtrl-C finishes the step, saves and exits with "
-          "130; --resume goes on.\n",
-          line.help().c_str());
-      return 0;
-    }
-    const segue::InterruptGuard guard;
-    pretrain(options);
-    return 0;
-  } catch (const segue::Interrupted& stop) {
-    std::fprintf(stderr, "pretrain: %s\n", stop.what());
-    return 130;
-  } catch (const segue::InputError& error) {
-    std::fprintf(stderr, "pretrain: %s\n", error.what());
-    return 2;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "pretrain: %s\n", error.what());
-    return 1;
-  }
+    if (!options.help) return pretrain(options);
+    std::printf(
+        "pretrain: train a small Wan on generated clips\n\n%s\nCtrl-C finishes the step, saves and exits with "
+        "130; --resume goes on.\n",
+        line.help().c_str());
+  });
 }
