@@ -9,7 +9,7 @@
 
 using namespace segue;
 
-using Words = std::array<std::uint32_t, 4>;
+using Words = segue::Words<std::uint32_t, 4>;
 
 TEST_CASE("Philox4x32-10 gives the vectors that Random123 publishes") {
   // kat_vectors of github.com/DEShawResearch/random123.

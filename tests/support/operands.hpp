@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "segue/core/dtype.hpp"
@@ -39,17 +41,42 @@ auto operand(segue::Exec<Device>& exec, const std::array<std::int64_t, Rank>& sh
   outer[Rank - 1] += padding;
   segue::Tensor<T, static_cast<int>(Rank), typename Device::Space> whole =
       exec.template empty<T, static_cast<int>(Rank)>(outer);
-  for (std::int64_t i = 0; i < whole.size(); ++i)
-    whole.data_handle()[i] = segue::cast<T>(std::numeric_limits<double>::quiet_NaN());
-  if (!values.empty())
-    for (std::int64_t i = 0; i < static_cast<std::int64_t>(values.size()); ++i)
-      whole.data_handle()[i / shape[Rank - 1] * outer[Rank - 1] + i % shape[Rank - 1]] =
-          segue::cast<T>(values[static_cast<std::size_t>(i)]);
+  std::vector<T> host(static_cast<std::size_t>(whole.size()),
+                      segue::cast<T>(std::numeric_limits<double>::quiet_NaN()));
+  for (std::int64_t i = 0; i < static_cast<std::int64_t>(values.size()); ++i)
+    host[static_cast<std::size_t>(i / shape[Rank - 1] * outer[Rank - 1] + i % shape[Rank - 1])] =
+        segue::cast<T>(values[static_cast<std::size_t>(i)]);
+  exec.upload(host.data(), whole.view());
   return padding == 0 ? whole : whole.slice(static_cast<int>(Rank) - 1, 0, shape[Rank - 1]);
 }
 template <class T, class Device, std::size_t Rank>
 auto poisoned(segue::Exec<Device>& exec, const std::array<std::int64_t, Rank>& shape, std::int64_t padding = 0) {
   return operand<T>(exec, shape, {}, padding);
+}
+
+/// A tensor of these elements, whatever their type.
+template <class T, class Device>
+auto tensor_of(segue::Exec<Device>& exec, const std::vector<T>& values) {
+  auto out = exec.template empty<T, 1>({static_cast<std::int64_t>(values.size())});
+  exec.upload(values.data(), out.view());
+  return out;
+}
+
+/// `count` neighbouring elements as they lie in memory, on the host.
+template <class Space, class T>
+std::vector<T> memory_of(const T* data, std::int64_t count) {
+  std::vector<T> out(static_cast<std::size_t>(count));
+  if (count == 0) return out;
+  if constexpr (Space::host_accessible) {
+    std::memcpy(out.data(), data, out.size() * sizeof(T));
+  } else {
+#if defined(__CUDACC__)
+    if (cudaDeviceSynchronize() != cudaSuccess ||
+        cudaMemcpy(out.data(), data, out.size() * sizeof(T), cudaMemcpyDeviceToHost) != cudaSuccess)
+      throw std::runtime_error(std::string("memory_of: ") + cudaGetErrorString(cudaGetLastError()));
+#endif
+  }
+  return out;
 }
 
 /// The elements of a tensor made by `operand`, without the gaps.
@@ -58,8 +85,12 @@ Values values_of(const Tensor& x) {
   const std::int64_t columns = x.extent(Tensor::rank() - 1);
   const std::int64_t outer = Tensor::rank() > 1 ? x.stride(Tensor::rank() > 1 ? Tensor::rank() - 2 : 0) : columns;
   Values out(static_cast<std::size_t>(x.size()));
+  if (out.empty()) return out;
+  const auto memory = memory_of<typename Tensor::space, typename Tensor::value_type>(
+      x.data_handle(), (x.size() / columns - 1) * outer + columns);
   for (std::int64_t i = 0; i < x.size(); ++i)
-    out[static_cast<std::size_t>(i)] = segue::cast<double>(x.data_handle()[i / columns * outer + i % columns]);
+    out[static_cast<std::size_t>(i)] =
+        segue::cast<double>(memory[static_cast<std::size_t>(i / columns * outer + i % columns)]);
   return out;
 }
 

@@ -23,3 +23,16 @@
 #endif
 
 #define SEGUE_FORCE_INLINE inline __attribute__((always_inline))
+
+SEGUE_NAMESPACE_BEGIN
+namespace detail {
+
+/// std::bit_cast for kernels too: the standard's is a host function to nvcc.
+template <class To, class From>
+SEGUE_HOST_DEVICE constexpr To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  return __builtin_bit_cast(To, from);
+}
+
+}  // namespace detail
+SEGUE_NAMESPACE_END

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
@@ -117,15 +116,50 @@ SEGUE_HOST_DEVICE constexpr std::uint32_t f32_from_f16(std::uint16_t h) {
   return sign | (e << 23) | ((mantissa & 0x3FFu) << 13);
 }
 
+// Kernels convert by the processor's own instructions, which round alike; which NaN a NaN becomes may differ.
+
+SEGUE_HOST_DEVICE constexpr std::uint16_t bf16_from_float(float v) {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) {
+    std::uint16_t bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    return bits;
+  }
+#endif
+  return bf16_from_f32(bit_cast<std::uint32_t>(v));
+}
+
+SEGUE_HOST_DEVICE constexpr std::uint16_t f16_from_float(float v) {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) {
+    std::uint16_t bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    return bits;
+  }
+#endif
+  return f16_from_f32(bit_cast<std::uint32_t>(v));
+}
+
+SEGUE_HOST_DEVICE constexpr float float_from_f16(std::uint16_t bits) {
+#if defined(__CUDA_ARCH__)
+  if (!__builtin_is_constant_evaluated()) {
+    float v;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits));
+    return v;
+  }
+#endif
+  return bit_cast<float>(f32_from_f16(bits));
+}
+
 }  // namespace detail
 
 /// Storage type: the upper half of a float32. Arithmetic happens in float; conversions are explicit.
 struct bfloat16 {
   std::uint16_t bits;
   bfloat16() = default;
-  SEGUE_HOST_DEVICE explicit constexpr bfloat16(float v) : bits(detail::bf16_from_f32(std::bit_cast<std::uint32_t>(v))) {}
+  SEGUE_HOST_DEVICE explicit constexpr bfloat16(float v) : bits(detail::bf16_from_float(v)) {}
   SEGUE_HOST_DEVICE explicit constexpr operator float() const {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+    return detail::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   }
 };
 
@@ -133,8 +167,8 @@ struct bfloat16 {
 struct float16 {
   std::uint16_t bits;
   float16() = default;
-  SEGUE_HOST_DEVICE explicit constexpr float16(float v) : bits(detail::f16_from_f32(std::bit_cast<std::uint32_t>(v))) {}
-  SEGUE_HOST_DEVICE explicit constexpr operator float() const { return std::bit_cast<float>(detail::f32_from_f16(bits)); }
+  SEGUE_HOST_DEVICE explicit constexpr float16(float v) : bits(detail::f16_from_float(v)) {}
+  SEGUE_HOST_DEVICE explicit constexpr operator float() const { return detail::float_from_f16(bits); }
 };
 
 /// The element types that operators compute with.

@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "segue/core/pool.hpp"
 #include "segue/core/random.hpp"
@@ -12,6 +14,16 @@
 #include "segue/policy/device.hpp"
 
 SEGUE_NAMESPACE_BEGIN
+
+namespace detail {
+
+template <class T, int Rank, class Space>
+void check_copy(std::string_view where, const View<T, Rank, Space>& x) {
+  static_assert(std::is_trivially_copyable_v<T>, "Exec: only trivially copyable elements travel between devices");
+  if (!x.is_contiguous()) throw_input(where, "strides", shape_string(x.strides()), "those of a contiguous view");
+}
+
+}  // namespace detail
 
 /// Where operators run: threads or stream, pool, random state. Each device specialises it.
 /// One Exec is used by one thread; many may live side by side. There are no globals.
@@ -53,6 +65,18 @@ class Exec<Cpu> {
   /// Waits for the work issued so far; on the CPU there is none pending.
   void synchronize() const {}
 
+  /// Copies between host memory and a contiguous view of this device; nothing while planning.
+  template <class T, int Rank>
+  void upload(const T* source, const View<T, Rank, HostSpace>& target) {
+    detail::check_copy("upload", target);
+    if (!planning() && target.size() > 0) std::copy_n(source, target.size(), target.data_handle());
+  }
+  template <class T, int Rank>
+  void download(const View<T, Rank, HostSpace>& source, std::remove_const_t<T>* target) {
+    detail::check_copy("download", source);
+    if (!planning() && source.size() > 0) std::copy_n(source.data_handle(), source.size(), target);
+  }
+
   template <class T, int Rank>
   Tensor<T, Rank, HostSpace> empty(const Shape<Rank>& shape) {
     return Tensor<T, Rank, HostSpace>(pool_, shape);
@@ -68,5 +92,13 @@ class Exec<Cpu> {
   RandomState random_;
   int threads_;
 };
+
+/// The elements of a tensor, row-major, on the host. Waits for the device.
+template <class Device, class T, int Rank>
+std::vector<std::remove_const_t<T>> to_host(Exec<Device>& exec, const View<T, Rank, typename Device::Space>& x) {
+  std::vector<std::remove_const_t<T>> out(static_cast<std::size_t>(x.size()));
+  exec.download(x, out.data());
+  return out;
+}
 
 SEGUE_NAMESPACE_END

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +26,8 @@ class Allocator {
   /// At least `bytes` bytes, aligned to 256. Returns null when there is no memory.
   virtual void* allocate(std::size_t bytes) noexcept = 0;
   virtual void deallocate(void* pointer, std::size_t bytes) noexcept = 0;
+  /// What it could still hand out, for messages; nothing where that is not known.
+  virtual std::optional<std::size_t> free_bytes() const noexcept { return std::nullopt; }
 };
 
 class HostAllocator final : public Allocator {
@@ -124,7 +127,7 @@ class Pool {
     state_->allocator = std::move(allocator);
   }
 
-  /// @throws OutOfMemory with what was asked, held and cached.
+  /// @throws OutOfMemory with what was asked, held and free.
   Buffer allocate(std::size_t bytes) {
     const std::size_t size = size_class(bytes);
     auto node = std::make_unique<detail::BufferNode>();
@@ -143,6 +146,9 @@ class Pool {
     if (s.statistics.current_bytes > s.statistics.peak_bytes) s.statistics.peak_bytes = s.statistics.current_bytes;
     return Buffer(node.release());
   }
+
+  /// Where its memory comes from.
+  const std::shared_ptr<Allocator>& allocator() const { return state_->allocator; }
 
   PoolStatistics statistics() const {
     const std::lock_guard lock(state_->mutex);
@@ -185,9 +191,12 @@ class Pool {
       pointer = s.allocator->allocate(size);
       ++s.statistics.system_allocations;
     }
-    if (!pointer)
-      throw OutOfMemory("pool: no memory for " + std::to_string(size) + " bytes; " +
-                        std::to_string(s.statistics.current_bytes) + " bytes are held by live tensors");
+    if (!pointer) {
+      std::string message = "pool: no memory for " + std::to_string(size) + " bytes; " +
+                            std::to_string(s.statistics.current_bytes) + " bytes are held by live tensors";
+      if (const auto left = s.allocator->free_bytes()) message += ", " + std::to_string(*left) + " bytes are free";
+      throw OutOfMemory(message);
+    }
     s.statistics.reserved_bytes += size;
     return pointer;
   }

@@ -2,19 +2,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
-#include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #include "segue/core/config.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 
+/// The N words of a counter, a key or a block of draws; std::array is out of reach of kernels.
+template <class T, int N>
+struct Words {
+  T values[static_cast<std::size_t>(N)];
+
+  SEGUE_HOST_DEVICE constexpr T& operator[](std::size_t i) { return values[i]; }
+  SEGUE_HOST_DEVICE constexpr const T& operator[](std::size_t i) const { return values[i]; }
+  friend constexpr bool operator==(const Words&, const Words&) = default;
+};
+
 /// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a counter and a key in,
 /// four words out, no state. The same bits on every device.
-SEGUE_HOST_DEVICE constexpr std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
-                                                                    std::array<std::uint32_t, 2> key) {
+SEGUE_HOST_DEVICE constexpr Words<std::uint32_t, 4> philox4x32(Words<std::uint32_t, 4> counter,
+                                                               Words<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * counter[0];
     const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * counter[2];
@@ -32,8 +41,15 @@ struct RandomKey {
   std::uint64_t seed = 0;
   std::uint32_t site = 0;
   std::uint32_t step = 0;
+  /// Where a device keeps the step, for draws inside a graph that is captured once and replayed; null: `step` holds.
+  const std::uint32_t* device_step = nullptr;
 
-  SEGUE_HOST_DEVICE constexpr std::array<std::uint32_t, 4> block(std::uint64_t index) const {
+  /// The key with its step read from `device_step`: what kernels draw with.
+  SEGUE_HOST_DEVICE RandomKey resolved() const {
+    return device_step ? RandomKey{seed, site, *device_step} : *this;
+  }
+
+  SEGUE_HOST_DEVICE constexpr Words<std::uint32_t, 4> block(std::uint64_t index) const {
     return philox4x32({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), site, step},
                       {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
   }
@@ -51,11 +67,11 @@ namespace detail {
 
 /// Natural logarithm of u in (0, 1].
 SEGUE_HOST_DEVICE inline float log_portable(float u) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(u);
+  const std::uint32_t bits = detail::bit_cast<std::uint32_t>(u);
   // Mantissa in [sqrt(1/2), sqrt(2)).
   const std::uint32_t shifted = bits - 0x3F3504F3u;
   const auto exponent = static_cast<float>(static_cast<std::int32_t>(shifted) >> 23);
-  const float m = std::bit_cast<float>((shifted & 0x007FFFFFu) + 0x3F3504F3u);
+  const float m = detail::bit_cast<float>((shifted & 0x007FFFFFu) + 0x3F3504F3u);
   const float f = m - 1.0f;
   const float z = f * f;
   float p = 7.0376836292e-2f;
@@ -101,8 +117,8 @@ SEGUE_HOST_DEVICE inline SinCos sincos_turns(float u) {
 }  // namespace detail
 
 /// Four standard normals of one block, by Box and Muller.
-SEGUE_HOST_DEVICE inline std::array<float, 4> normals_from_block(const std::array<std::uint32_t, 4>& words) {
-  std::array<float, 4> out{};
+SEGUE_HOST_DEVICE inline Words<float, 4> normals_from_block(const Words<std::uint32_t, 4>& words) {
+  Words<float, 4> out{};
   for (std::size_t pair = 0; pair < 2; ++pair) {
     const float u = static_cast<float>((words[2 * pair] >> 8) + 1u) * 0x1p-24f;
     const float radius = std::sqrt(-2.0f * detail::log_portable(u));
@@ -119,9 +135,10 @@ struct RandomState {
   std::uint64_t seed = 0;
   std::uint32_t site = 0;
   std::uint32_t step = 0;
+  const std::uint32_t* device_step = nullptr;  ///< see `RandomKey`
 
   /// The key of the next draw.
-  RandomKey next() { return {seed, site++, step}; }
+  RandomKey next() { return {seed, site++, step, device_step}; }
   void begin_step(std::uint32_t new_step) {
     step = new_step;
     site = 0;

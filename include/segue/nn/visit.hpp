@@ -57,7 +57,7 @@ class Walker {
   }
 
   template <class M>
-  void module(M& member) {
+  void enter(M& member) {
     on_module_(std::string_view(prefix_), member);
     member.visit(*this);
   }
@@ -74,7 +74,7 @@ class Walker {
       for (std::size_t i = 0; i < member.size(); ++i)
         visit_member(std::to_string(i), member[i], kind, adapter_name);
     } else {
-      module(member);
+      enter(member);
     }
     prefix_.resize(before);
   }
@@ -91,7 +91,7 @@ template <class M, class F>
 void for_each_leaf(M& module, F&& on_leaf) {
   auto ignore = [](std::string_view, auto&) {};
   detail::Walker<std::remove_reference_t<F>, decltype(ignore)> walker(on_leaf, ignore);
-  walker.module(module);
+  walker.enter(module);
 }
 
 /// Calls `on_module(name, module)` for the module and everything inside it.
@@ -99,7 +99,7 @@ template <class M, class F>
 void for_each_module(M& module, F&& on_module) {
   auto ignore = [](const auto&) {};
   detail::Walker<decltype(ignore), std::remove_reference_t<F>> walker(ignore, on_module);
-  walker.module(module);
+  walker.enter(module);
 }
 
 }  // namespace nn

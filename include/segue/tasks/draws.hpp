@@ -50,7 +50,7 @@ class Draws {
  private:
   RandomKey key_;
   std::uint64_t block_ = 0;
-  std::array<std::uint32_t, 4> words_{};
+  Words<std::uint32_t, 4> words_{};
   std::size_t used_ = 4;
 };
 

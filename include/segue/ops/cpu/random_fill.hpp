@@ -25,7 +25,7 @@ void for_each_random_block(const Exec<Cpu>& exec, std::int64_t count, Draw&& dra
 template <class T, class Draw>
 void fill_random(const Exec<Cpu>& exec, View<T, 1, HostSpace> x, float offset, float factor, Draw&& draw) {
   T* const out = x.data_handle();
-  for_each_random_block(exec, x.extent(0), draw, [&](std::int64_t i, const std::array<float, 4>& values) {
+  for_each_random_block(exec, x.extent(0), draw, [&](std::int64_t i, const Words<float, 4>& values) {
     const std::int64_t n = std::min<std::int64_t>(4, x.extent(0) - i);
     for (std::int64_t k = 0; k < n; ++k)
       out[i + k] = cast<T>(std::fma(factor, values[static_cast<std::size_t>(k)], offset));
@@ -39,8 +39,8 @@ struct Kernel<op::FillUniform, Cpu> {
   template <class T>
   static void run(Exec<Cpu>& exec, View<T, 1, HostSpace> x, const RandomKey& key, double low, double high) {
     detail::fill_random(exec, x, static_cast<float>(low), static_cast<float>(high - low), [&key](std::uint64_t block) {
-      const std::array<std::uint32_t, 4> words = key.block(block);
-      return std::array<float, 4>{uniform_from_bits(words[0]), uniform_from_bits(words[1]), uniform_from_bits(words[2]),
+      const Words<std::uint32_t, 4> words = key.block(block);
+      return Words<float, 4>{uniform_from_bits(words[0]), uniform_from_bits(words[1]), uniform_from_bits(words[2]),
                                   uniform_from_bits(words[3])};
     });
   }
@@ -66,7 +66,7 @@ struct Kernel<op::Dropout, Cpu> {
     const auto factor = static_cast<A>(1 / (1 - p));
     detail::for_each_random_block(
         exec, x.size(), [&key](std::uint64_t block) { return key.block(block); },
-        [&](std::int64_t i, const std::array<std::uint32_t, 4>& words) {
+        [&](std::int64_t i, const Words<std::uint32_t, 4>& words) {
           std::int64_t r = i / columns, c = i - r * columns;
           const std::int64_t n = std::min<std::int64_t>(4, x.size() - i);
           for (std::int64_t k = 0; k < n; ++k) {

@@ -14,11 +14,11 @@ namespace detail {
 /// (a, b, c, d, …) -> (b, a, d, c, …)
 template <class A, std::size_t... L>
 SEGUE_FORCE_INLINE simd::Vec<A> swap_pairs(simd::Vec<A> x, std::index_sequence<L...>) {
-  return __builtin_shufflevector(x, x, (static_cast<int>(L) ^ 1)...);
+  return simd::shuffle<(static_cast<int>(L) ^ 1)...>(x, x);
 }
 template <std::size_t... L>
 SEGUE_FORCE_INLINE simd::Vec<float> double_lanes(simd::Vec<float> x, std::index_sequence<L...>) {
-  return __builtin_shufflevector(x, x, (static_cast<int>(L) / 2)...);
+  return simd::shuffle<(static_cast<int>(L) / 2)...>(x, x);
 }
 
 /// lanes/2 table entries, each twice; n lanes count.

@@ -46,7 +46,9 @@ SEGUE_FORCE_INLINE std::array<A, K> row_sums(std::int64_t segments, std::int64_t
     const std::int64_t base = segment * length;
     std::int64_t s = 0;
     for (; s + static_cast<std::int64_t>(ways) * lanes <= length; s += static_cast<std::int64_t>(ways) * lanes) {
+#if !defined(__CUDACC__)
 #pragma GCC unroll 4
+#endif
       for (std::size_t way = 0; way < ways; ++way) {
         const std::int64_t at = s + static_cast<std::int64_t>(way) * lanes;
         const std::array<simd::Vec<A>, K> terms = f(base + at, at, all);

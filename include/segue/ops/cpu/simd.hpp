@@ -155,6 +155,20 @@ SEGUE_FORCE_INLINE A horizontal_sum(Vec<A> x) {
   return lane[0];
 }
 
+/// Lane i of the result is lane I_i of a and b, counted through.
+template <int... I, class V>
+SEGUE_FORCE_INLINE V shuffle(V a, V b) {
+#if defined(__CUDACC__)  // its front end loses a pack inside the builtin
+  constexpr int n = sizeof...(I);
+  constexpr int from[] = {I...};
+  V out;
+  for (int i = 0; i < n; ++i) out[i] = from[i] < n ? a[from[i]] : b[from[i] - n];
+  return out;
+#else
+  return __builtin_shufflevector(a, b, I...);
+#endif
+}
+
 /// Transposes a square of registers in place, by swapping ever smaller blocks.
 template <class A>
 SEGUE_FORCE_INLINE void transpose(Vec<A> (&r)[static_cast<std::size_t>(lanes<A>)]) {
@@ -163,10 +177,8 @@ SEGUE_FORCE_INLINE void transpose(Vec<A> (&r)[static_cast<std::size_t>(lanes<A>)
       __attribute__((always_inline)) {
     const auto swap = [](Vec<A> & top, Vec<A> & bottom) __attribute__((always_inline)) {
       const Vec<A> t = top, b = bottom;
-      top = __builtin_shufflevector(
-          t, b, ((static_cast<int>(L) & Step) ? n + static_cast<int>(L) - Step : static_cast<int>(L))...);
-      bottom = __builtin_shufflevector(
-          t, b, ((static_cast<int>(L) & Step) ? n + static_cast<int>(L) : static_cast<int>(L) + Step)...);
+      top = shuffle<((static_cast<int>(L) & Step) ? n + static_cast<int>(L) - Step : static_cast<int>(L))...>(t, b);
+      bottom = shuffle<((static_cast<int>(L) & Step) ? n + static_cast<int>(L) : static_cast<int>(L) + Step)...>(t, b);
     };
     ((static_cast<int>(L) & Step ? void() : swap(r[L], r[(L + Step) % n])), ...);
   };
