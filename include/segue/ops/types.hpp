@@ -28,6 +28,12 @@ void check_scratch(std::string_view op, const View<std::byte, 1, Space>& scratch
     throw_input(op, "size of scratch", std::to_string(scratch.size()), std::to_string(need) + " bytes");
 }
 
+// gelu_tanh(x) = x/2·(1 + tanh u) = x·sigmoid(2u): one exponential, and accurate where 1 + tanh u cancels.
+template <class A>
+inline constexpr A gelu_tanh_scale = A(1.5957691216057307117597842397375);  // 2·√(2/π)
+template <class A>
+inline constexpr A gelu_tanh_cubic = A(0.044715);
+
 }  // namespace detail
 
 namespace ops {

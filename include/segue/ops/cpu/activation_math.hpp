@@ -105,12 +105,6 @@ SEGUE_FORCE_INLINE Vec<A> tanh(Vec<A> x) {
 
 }  // namespace simd
 
-// gelu_tanh(x) = x/2·(1 + tanh u) = x·sigmoid(2u): one exponential, and accurate where 1 + tanh u cancels.
-template <class A>
-inline constexpr A gelu_tanh_scale = A(1.5957691216057307117597842397375);  // 2·√(2/π)
-template <class A>
-inline constexpr A gelu_tanh_cubic = A(0.044715);
-
 /// The activation of a register of values.
 template <ops::Activation Act, class A>
 SEGUE_FORCE_INLINE simd::Vec<A> activate(simd::Vec<A> x) {
