@@ -8,6 +8,28 @@
 #include "segue/ops/elementwise.hpp"
 
 SEGUE_NAMESPACE_BEGIN
+namespace detail {
+
+// Vectors that fused operators share with the plain ones, so that they give the same bits.
+
+/// y = a·x.
+template <class A, class N, class TX, class T>
+SEGUE_FORCE_INLINE void scale_vector(N n, const simd::Vec<A>& a, const TX* x, T* y) {
+  simd::store<A>(y, a * simd::load<A>(x, n), n);
+}
+/// y = a·x + b·y.
+template <class A, class N, class TX, class T>
+SEGUE_FORCE_INLINE void axpby_vector(N n, const simd::Vec<A>& a, const TX* x, const simd::Vec<A>& b, T* y) {
+  simd::store<A>(y, a * simd::load<A>(x, n) + b * simd::load<A>(static_cast<const T*>(y), n), n);
+}
+/// y += w·(x − y).
+template <class A, class N, class TX, class T>
+SEGUE_FORCE_INLINE void lerp_vector(N n, const simd::Vec<A>& w, const TX* x, T* y) {
+  const auto old = simd::load<A>(static_cast<const T*>(y), n);
+  simd::store<A>(y, old + w * (simd::load<A>(x, n) - old), n);
+}
+
+}  // namespace detail
 
 template <>
 struct Kernel<op::Add, Cpu> {
@@ -47,16 +69,10 @@ struct Kernel<op::Axpby, Cpu> {
     const auto va = detail::simd::broadcast(static_cast<A>(alpha)), vb = detail::simd::broadcast(static_cast<A>(beta));
     if (beta == 0) {
       detail::for_each_vector<A>(
-          exec, [va](auto n, const TX* px, T* py) { detail::simd::store<A>(py, va * detail::simd::load<A>(px, n), n); },
-          x, y);
+          exec, [va](auto n, const TX* px, T* py) { detail::scale_vector<A>(n, va, px, py); }, x, y);
     } else {
       detail::for_each_vector<A>(
-          exec,
-          [va, vb](auto n, const TX* px, T* py) {
-            detail::simd::store<A>(
-                py, va * detail::simd::load<A>(px, n) + vb * detail::simd::load<A>(static_cast<const T*>(py), n), n);
-          },
-          x, y);
+          exec, [va, vb](auto n, const TX* px, T* py) { detail::axpby_vector<A>(n, va, px, vb, py); }, x, y);
     }
   }
 };
@@ -86,12 +102,7 @@ struct Kernel<op::Lerp, Cpu> {
     using A = Accum<T>;
     const auto w = detail::simd::broadcast(static_cast<A>(weight));
     detail::for_each_vector<A>(
-        exec,
-        [w](auto n, const TX* px, T* py) {
-          const auto old = detail::simd::load<A>(static_cast<const T*>(py), n);
-          detail::simd::store<A>(py, old + w * (detail::simd::load<A>(px, n) - old), n);
-        },
-        x, y);
+        exec, [w](auto n, const TX* px, T* py) { detail::lerp_vector<A>(n, w, px, py); }, x, y);
   }
 };
 
