@@ -44,7 +44,11 @@ class Context {
   using Device = typename P::Device;
   using Space = typename P::Space;
 
-  explicit Context(Exec<Device>& exec) : exec_(&exec) {}
+  /// Sets how the Exec's products multiply, where a device has a choice.
+  explicit Context(Exec<Device>& exec) : exec_(&exec) {
+    if constexpr (requires { exec.set_gemm_math(P::Precision::gemm_math); })
+      exec.set_gemm_math(P::Precision::gemm_math);
+  }
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
@@ -56,7 +60,17 @@ class Context {
   /// recorded when it runs again.
   bool recording() const { return recording_; }
   Recompute recompute() const { return recompute_; }
-  void set_recompute(Recompute level) { recompute_ = level; }
+  int recompute_every() const { return recompute_every_; }
+  /// @param every with `Recompute::block`, that every so many blocks one is run again and the others keep recipes.
+  void set_recompute(Recompute level, int every = 1) {
+    if (every < 1) throw_input("Context::set_recompute", "every", std::to_string(every), "1 or more");
+    recompute_ = level;
+    recompute_every_ = every;
+  }
+  /// Whether block number `i` of a model is to be run again in the backward.
+  bool reruns_block(std::size_t i) const {
+    return recompute_ == Recompute::block && i % static_cast<std::size_t>(recompute_every_) == 0;
+  }
   /// Which slot of stacked adapters each sample of the batch uses; empty: slot 0 for all. The caller keeps the array
   /// alive until the backward ran.
   std::span<const std::int32_t> sample_slots() const { return sample_slots_; }
@@ -141,6 +155,7 @@ class Context {
   bool recording_ = true;
   mutable bool skipped_ = false;  // a node was not recorded since `recording_` is false
   Recompute recompute_ = Recompute::cheap;
+  int recompute_every_ = 1;
   std::span<const std::int32_t> sample_slots_{};
 };
 

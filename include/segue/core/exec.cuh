@@ -10,6 +10,7 @@
 #include "segue/core/cuda_config.cuh"
 #include "segue/core/cuda_memory.cuh"
 #include "segue/core/exec.hpp"
+#include "segue/policy/precision.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 
@@ -57,6 +58,9 @@ class Exec<Cuda> {
   int device() const { return device_; }
   int multiprocessors() const { return multiprocessors_; }
   bool deterministic() const { return deterministic_; }
+  /// How products of floats are multiplied; a Context sets what its precision asks for.
+  GemmMath gemm_math() const { return gemm_math_; }
+  void set_gemm_math(GemmMath math) { gemm_math_ = math; }
   int threads() const { return 1; }
   void set_threads(int) {}
 
@@ -129,6 +133,7 @@ class Exec<Cuda> {
   cudaStream_t stream_;
   std::shared_ptr<void> own_stream_;
   bool deterministic_;
+  GemmMath gemm_math_ = GemmMath::native;
   bool capturing_ = false;
   int multiprocessors_ = 0;
   std::uint64_t launches_ = 0;
