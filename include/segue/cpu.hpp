@@ -7,6 +7,7 @@
 #include "segue/ops/cpu/attention.hpp"
 #include "segue/ops/cpu/elementwise.hpp"
 #include "segue/ops/cpu/embedding.hpp"
+#include "segue/ops/cpu/flow.hpp"
 #include "segue/ops/cpu/gemm.hpp"
 #include "segue/ops/cpu/guidance.hpp"
 #include "segue/ops/cpu/linear.hpp"

@@ -9,25 +9,25 @@
 
 using namespace segue;
 
-using Words = segue::Words<std::uint32_t, 4>;
+using Block = segue::Words<std::uint32_t, 4>;
 
 TEST_CASE("Philox4x32-10 gives the vectors that Random123 publishes") {
   // kat_vectors of github.com/DEShawResearch/random123.
   constexpr std::uint32_t ones = 0xffffffffu;
-  CHECK(philox4x32({0, 0, 0, 0}, {0, 0}) == Words{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u});
+  CHECK(philox4x32({0, 0, 0, 0}, {0, 0}) == Block{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u});
   CHECK(philox4x32({ones, ones, ones, ones}, {ones, ones}) ==
-        Words{0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu});
+        Block{0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu});
   CHECK(philox4x32({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, {0xa4093822u, 0x299f31d0u}) ==
-        Words{0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u});
+        Block{0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u});
   static_assert(philox4x32({0, 0, 0, 0}, {0, 0})[0] == 0x6627e8d5u);
 }
 
 TEST_CASE("a key spreads seed, site and step over key and counter") {
   const RandomKey key{.seed = 1234567890123u, .site = 7, .step = 42};
-  CHECK(key.block(0) == Words{0x9df7eaeeu, 0x77659076u, 0xbe036c63u, 0xd8ef242du});
-  CHECK(key.block(1) == Words{0xa821fea7u, 0x594abcf1u, 0x2b154befu, 0xb368c931u});
+  CHECK(key.block(0) == Block{0x9df7eaeeu, 0x77659076u, 0xbe036c63u, 0xd8ef242du});
+  CHECK(key.block(1) == Block{0xa821fea7u, 0x594abcf1u, 0x2b154befu, 0xb368c931u});
   // Beyond 32 bits of the block number.
-  CHECK(key.block(std::uint64_t{1} << 32) == Words{0xc7881390u, 0xdf1c4f88u, 0x464b902bu, 0x7babc184u});
+  CHECK(key.block(std::uint64_t{1} << 32) == Block{0xc7881390u, 0xdf1c4f88u, 0x464b902bu, 0x7babc184u});
 }
 
 TEST_CASE("uniforms are multiples of 2^-24 below one") {
@@ -40,10 +40,10 @@ TEST_CASE("uniforms are multiples of 2^-24 below one") {
 TEST_CASE("normals have the bits they always had") {
   // Equal at any optimisation level, with and without fma instructions, under g++ and clang++.
   const RandomKey key{.seed = 1234567890123u, .site = 7, .step = 42};
-  const auto bits = [&](std::uint64_t block) { return std::bit_cast<Words>(normals_from_block(key.block(block))); };
-  CHECK(bits(0) == Words{0xbf75f769u, 0x3e52e497u, 0x3ee31bb7u, 0xbf21ca12u});
-  CHECK(bits(1) == Words{0xbf088a58u, 0x3f3ef391u, 0xbf12fbd4u, 0xbfe633bau});
-  CHECK(bits(std::uint64_t{1} << 32) == Words{0x3ef9f3e5u, 0xbf028e2fu, 0xbfcca28cu, 0x3e2e99a3u});
+  const auto bits = [&](std::uint64_t block) { return std::bit_cast<Block>(normals_from_block(key.block(block))); };
+  CHECK(bits(0) == Block{0xbf75f769u, 0x3e52e497u, 0x3ee31bb7u, 0xbf21ca12u});
+  CHECK(bits(1) == Block{0xbf088a58u, 0x3f3ef391u, 0xbf12fbd4u, 0xbfe633bau});
+  CHECK(bits(std::uint64_t{1} << 32) == Block{0x3ef9f3e5u, 0xbf028e2fu, 0xbfcca28cu, 0x3e2e99a3u});
 }
 
 TEST_CASE("the polynomials are as good as the library's functions") {

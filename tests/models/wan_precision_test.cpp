@@ -30,7 +30,7 @@ void check_precision(const std::string& name, double output_error, double gradie
   double difference = 0, norm = 0;
   support::for_each_parameter(g.model, [&](const std::string& leaf, const auto& parameter) {
     using Leaf = std::remove_cvref_t<decltype(parameter)>;
-    static_assert(std::is_same_v<typename Leaf::value_type, float>, "adapters are kept in float32");
+    static_assert(std::is_same_v<typename Leaf::master_type, float>, "adapters are trained in float32");
     static_assert(std::is_same_v<typename Leaf::grad_type, float>, "and so are their gradients");
     const auto expected = g.recorded.values("lora_grad." + leaf);
     const auto& grad = parameter.slot().grad();

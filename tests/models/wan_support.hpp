@@ -95,9 +95,9 @@ void add_golden_lora(M& model, Exec<Cpu>& exec, const testing::Golden& recorded,
   adapters::add_lora(model, exec, config);
   adapters::for_each_lora(model, [&](std::string_view name, auto& linear) {
     auto* adapter = linear.find("default");
-    const auto fill = [&](const auto& leaf, const char* which) {
+    const auto fill = [&](auto& leaf, const char* which) {
       const std::string full = case_name + "." + std::string(name) + which;
-      nn::read_elements(exec, recorded.info(full), leaf.value().view());
+      nn::read_leaf(exec, recorded.info(full), leaf);
     };
     fill(adapter->a, ".lora_A.weight");
     fill(adapter->b, ".lora_B.weight");

@@ -97,11 +97,11 @@ TEST_CASE("a data set refuses what does not fit, and describes its contents") {
   CHECK_THROWS_AS(wordless.fill(exec, 0, batch), InputError);
   CHECK_THROWS_AS(train::InMemoryDataset<P>(0, 0), InputError);
 
-  CHECK(numbers(exec, 2, 1).describe() == numbers(exec, 2, 1).describe());
-  CHECK(numbers(exec, 2, 1).describe() != numbers(exec, 3, 1).describe());
+  CHECK(numbers(exec, 2, 1).describe(exec) == numbers(exec, 2, 1).describe(exec));
+  CHECK(numbers(exec, 2, 1).describe(exec) != numbers(exec, 3, 1).describe(exec));
   auto changed = numbers(exec, 1, 1);
   changed.add(filled<4>(exec, {1, 2, 1, 2}, 1.5), filled<4>(exec, {2, 2, 1, 2}, 101));
-  CHECK(changed.describe() != numbers(exec, 2, 1).describe());
+  CHECK(changed.describe(exec) != numbers(exec, 2, 1).describe(exec));
   CHECK(numbers(exec, 3, 1).all(exec).clips(2, 0, 0, 0, 0) == 2);
 }
 
@@ -109,7 +109,7 @@ TEST_CASE("a folder of latents is read back as it was written") {
   Exec<Cpu> exec;
   support::TempDir dir;
   for (int i = 0; i < 3; ++i)
-    train::write_latent_item((dir / ("clip" + std::to_string(i) + ".safetensors")).string(),
+    train::write_latent_item(exec, (dir / ("clip" + std::to_string(i) + ".safetensors")).string(),
                              filled<4>(exec, {4, 2, 3, 3}, i), filled<4>(exec, {5, 2, 3, 3}, 10 + i),
                              filled<2>(exec, {2, 6}, 20 + i));
   write_file_atomically((dir / "notes.txt").string(), "no clip");
@@ -121,14 +121,14 @@ TEST_CASE("a folder of latents is read back as it was written") {
   CHECK(all.condition(1, 4, 1, 2, 2) == 11);
   CHECK(all.text(0, 1, 5) == 20);
 
-  train::write_latent_item((dir / "odd.safetensors").string(), filled<4>(exec, {4, 2, 3, 2}, 0),
+  train::write_latent_item(exec, (dir / "odd.safetensors").string(), filled<4>(exec, {4, 2, 3, 2}, 0),
                            filled<4>(exec, {5, 2, 3, 2}, 0), filled<2>(exec, {2, 6}, 0));
   const std::string message = message_of<InputError>([&] { train::read_latent_folder<P>(exec, dir.path().string(), 2, 0); });
   CHECK(contains(message, "odd.safetensors: shape of the clip is (4, 2, 3, 2)"));
   support::TempDir empty;
   CHECK(contains(message_of<InputError>([&] { train::read_latent_folder<P>(exec, empty.path().string(), 2, 0); }),
                  "holds no .safetensors file"));
-  train::write_latent_item((empty / "a.safetensors").string(), filled<4>(exec, {4, 2, 3, 2}, 0), {},
+  train::write_latent_item(exec, (empty / "a.safetensors").string(), filled<4>(exec, {4, 2, 3, 2}, 0), {},
                            Tensor<float, 2, HostSpace>{});
   CHECK(contains(message_of<InputError>([&] { train::read_latent_folder<P>(exec, empty.path().string(), 2, 0); }),
                  "tensor 'text' is missing"));

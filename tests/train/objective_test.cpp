@@ -78,7 +78,7 @@ TEST_CASE("the network sees a point of the path, the condition after it, and the
     }
     target_squares += sum / 48;
   }
-  CHECK(std::abs(train::host_value(loss) - target_squares / 4) < 1e-3 * target_squares);
+  CHECK(std::abs(train::host_value(t.exec, loss) - target_squares / 4) < 1e-3 * target_squares);
 }
 
 TEST_CASE("antithetic samples come in pairs of opposite noise, whatever the batch") {
@@ -130,8 +130,8 @@ TEST_CASE("a frame that is given takes no part in the loss") {
   // Only frame 0 is far from what the network says.
   const std::vector<double> sigmas = {0.5, 0.5};
   for (std::int64_t b = 0; b < 2; ++b) ops::fill(t.exec, 100.0, batch.clips.view()[b].slice(0, 0, 1).slice(1, 0, 1));
-  CHECK(train::host_value(all.loss(t.ctx, t.model, batch, numbers)) > 100);
-  CHECK(train::host_value(later.loss(t.ctx, t.model, batch, numbers)) < 3);
+  CHECK(train::host_value(t.exec, all.loss(t.ctx, t.model, batch, numbers)) > 100);
+  CHECK(train::host_value(t.exec, later.loss(t.ctx, t.model, batch, numbers)) < 3);
 }
 
 TEST_CASE("weights multiply each sample's loss") {
@@ -141,8 +141,8 @@ TEST_CASE("weights multiply each sample's loss") {
   const double sigma = schedulers::draw_time(schedulers::TimeDraw::stratified, 3, 4, 0, 1);
   const train::FlowMatchingObjective<> plain;
   const train::FlowMatchingObjective<schedulers::UniformTime, schedulers::CosMapWeight> weighted;
-  const double a = train::host_value(plain.loss(t.ctx, t.model, batch, numbers));
-  const double b = train::host_value(weighted.loss(t.ctx, t.model, batch, numbers));
+  const double a = train::host_value(t.exec, plain.loss(t.ctx, t.model, batch, numbers));
+  const double b = train::host_value(t.exec, weighted.loss(t.ctx, t.model, batch, numbers));
   CHECK(std::abs(b / a - schedulers::CosMapWeight{}.at(sigma)) < 1e-6);
 }
 

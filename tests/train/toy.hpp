@@ -12,6 +12,7 @@
 #include "segue/nn/linear.hpp"
 #include "segue/ops/cpu/activation.hpp"
 #include "segue/ops/cpu/elementwise.hpp"
+#include "segue/ops/cpu/flow.hpp"
 #include "segue/ops/cpu/linear.hpp"
 #include "segue/ops/cpu/loss.hpp"
 #include "segue/ops/cpu/optimizer.hpp"

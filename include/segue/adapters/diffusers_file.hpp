@@ -15,10 +15,9 @@ namespace adapters {
 /// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, or the file cannot be
 /// written.
 template <class M, class Device>
-void write_diffusers_adapter(M& model, Exec<Device>&, const std::string& path, const AdapterFileOptions& options = {}) {
-  static_assert(std::is_same_v<Device, Cpu>, "write_diffusers_adapter: the adapter must be in host memory");
+void write_diffusers_adapter(M& model, Exec<Device>& exec, const std::string& path, const AdapterFileOptions& options = {}) {
   io::SafetensorsWriter writer;
-  const detail::LoraFileConfig config = detail::write_lora_tensors(model, writer, options, "transformer.");
+  const detail::LoraFileConfig config = detail::write_lora_tensors(model, exec, writer, options, "transformer.");
   writer.metadata("format", "pt");
   writer.metadata("lora_adapter_metadata", io::dump_json(detail::write_lora_config(config, "transformer.", false)));
   writer.write(path);

@@ -142,8 +142,8 @@ std::vector<std::string> load_adapter(M& model, Exec<Device>& exec, const std::s
     linear.add(exec, spec->second, RandomKey{});
     const auto& pair = pairs.find(module)->second;
     auto* adapter = linear.find(name);
-    nn::read_elements(exec, *pair.a, adapter->a.value().view());
-    nn::read_elements(exec, *pair.b, adapter->b.value().view());
+    nn::read_leaf(exec, *pair.a, adapter->a);
+    nn::read_leaf(exec, *pair.b, adapter->b);
     adapted.emplace_back(module);
   });
   return adapted;

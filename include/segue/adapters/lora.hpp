@@ -34,11 +34,11 @@ struct LoraSpec {
   }
 };
 
-/// One low-rank update of one linear. A: (slots, rank, in), B: (slots, out, rank), in the policy's master type whatever
-/// the base is kept in.
+/// One low-rank update of one linear. A: (slots, rank, in), B: (slots, out, rank), computed with in the policy's
+/// compute type and trained in its master type, whatever the base is kept in.
 template <PolicyLike P>
 struct LoraAdapter {
-  using Leaf = nn::Parameter<typename P::master, 3, typename P::Space, typename P::grad, typename P::master>;
+  using Leaf = nn::Parameter<typename P::compute, 3, typename P::Space, typename P::grad, typename P::master>;
   LoraSpec spec;
   Leaf a;
   Leaf b;
@@ -63,7 +63,7 @@ class LoraLinear {
   /// Samples use the slots of A and B that `ctx.sample_slots()` names.
   template <class C, Value X>
   auto operator()(C& ctx, const X& x, ops::Activation epilogue = ops::Activation::none) const {
-    using Delta = functional::LoraDelta<typename P::master, typename P::Space, typename P::grad>;
+    using Delta = functional::LoraDelta<typename P::compute, typename P::Space, typename P::grad>;
     std::vector<Delta> deltas;
     if (!merged_)
       for (const Adapter& adapter : adapters_)
@@ -84,13 +84,15 @@ class LoraLinear {
     detail::check(!merged_, "LoraLinear::add", "unmerge the present adapters first");
     Adapter adapter{spec, nn::make_leaf<typename Adapter::Leaf>(exec, {spec.slots, spec.rank, base_.in_features()}),
                     nn::make_leaf<typename Adapter::Leaf>(exec, {spec.slots, base_.out_features(), spec.rank})};
-    if (spec.init == LoraInit::kaiming) {
-      const double bound = 1.0 / std::sqrt(static_cast<double>(base_.in_features()));
-      ops::fill_uniform(exec, adapter.a.value().view(), key, -bound, bound);
-    } else {
-      ops::fill_normal(exec, adapter.a.value().view(), key, 0.0, 1.0 / spec.rank);
-    }
-    ops::fill(exec, 0.0, adapter.b.value().view());
+    adapter.a.set(exec, [&](const auto& a) {
+      if (spec.init == LoraInit::kaiming) {
+        const double bound = 1.0 / std::sqrt(static_cast<double>(base_.in_features()));
+        ops::fill_uniform(exec, a, key, -bound, bound);
+      } else {
+        ops::fill_normal(exec, a, key, 0.0, 1.0 / spec.rank);
+      }
+    });
+    adapter.b.set(exec, [&](const auto& b) { ops::fill(exec, 0.0, b); });
     adapters_.push_back(std::move(adapter));
   }
 
@@ -115,8 +117,8 @@ class LoraLinear {
     ops::copy(exec, original_.cview(), sum.view());
     for (const Adapter& adapter : adapters_)
       if (adapter.enabled)
-        functional::detail::multiply(exec, adapter.b.value().cview()[0], ops::Transpose::no,
-                                     adapter.a.value().cview()[0], ops::Transpose::no, sum.view(),
+        functional::detail::multiply(exec, adapter.b.master().cview()[0], ops::Transpose::no,
+                                     adapter.a.master().cview()[0], ops::Transpose::no, sum.view(),
                                      {adapter.spec.scale(), 1.0});
     auto merged = exec.template empty<typename P::storage, 2>({out, in});
     ops::copy(exec, sum.cview(), merged.view());

@@ -189,9 +189,9 @@ T most_frequent(const std::map<std::string, T>& values) {
 /// Adds the tensors of an adapter to a file, as `<prefix><module>.lora_A.weight`, (rank, in), and `.lora_B.weight`,
 /// (out, rank), and returns what its LoraConfig must say.
 /// @throws InputError if no linear has this adapter or it is a stack and no slot is named.
-template <class M>
-LoraFileConfig write_lora_tensors(M& model, io::SafetensorsWriter& writer, const AdapterFileOptions& options,
-                                  std::string_view prefix) {
+template <class M, class Device>
+LoraFileConfig write_lora_tensors(M& model, Exec<Device>& exec, io::SafetensorsWriter& writer,
+                                  const AdapterFileOptions& options, std::string_view prefix) {
   LoraFileConfig config;
   std::map<std::string, int> ranks;
   std::map<std::string, double> alphas;
@@ -214,8 +214,8 @@ LoraFileConfig write_lora_tensors(M& model, io::SafetensorsWriter& writer, const
     a_shape[0] = b_shape[1] = spec.rank;
     b_shape[0] = weight[0];
     const std::string base = std::string(prefix).append(name);
-    nn::write_elements(writer, base + ".lora_A.weight", a_shape, adapter->a.value().cview()[slot], options.dtype);
-    nn::write_elements(writer, base + ".lora_B.weight", b_shape, adapter->b.value().cview()[slot], options.dtype);
+    nn::write_elements(exec, writer, base + ".lora_A.weight", a_shape, adapter->a.master().cview()[slot], options.dtype);
+    nn::write_elements(exec, writer, base + ".lora_B.weight", b_shape, adapter->b.master().cview()[slot], options.dtype);
     const std::string module(name);
     ranks[module] = spec.rank;
     alphas[module] = spec.alpha;

@@ -16,10 +16,9 @@ namespace adapters {
 /// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, or a file cannot be
 /// written.
 template <class M, class Device>
-void write_peft_adapter(M& model, Exec<Device>&, const std::string& folder, const AdapterFileOptions& options = {}) {
-  static_assert(std::is_same_v<Device, Cpu>, "write_peft_adapter: the adapter must be in host memory");
+void write_peft_adapter(M& model, Exec<Device>& exec, const std::string& folder, const AdapterFileOptions& options = {}) {
   io::SafetensorsWriter writer;
-  const detail::LoraFileConfig config = detail::write_lora_tensors(model, writer, options, "base_model.model.");
+  const detail::LoraFileConfig config = detail::write_lora_tensors(model, exec, writer, options, "base_model.model.");
   writer.metadata("format", "pt");
   make_directories(folder);
   writer.write(join_path(folder, "adapter_model.safetensors"));

@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <utility>
 
 #include "segue/core/exec.cuh"
+#include "segue/core/replay.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 
@@ -80,6 +82,27 @@ class Graph {
   Pool pool_{};
   cudaGraph_t graph_ = nullptr;
   cudaGraphExec_t executable_ = nullptr;
+};
+
+template <>
+class Replay<Cuda> {
+ public:
+  template <class F>
+  void run(Exec<Cuda>& exec, bool warm, F&& f) {
+    if (exec.planning() || (!graph_ && !warm)) return std::forward<F>(f)();
+    if (!graph_) {
+      exec.pool().trim();  // the graph brings its own memory, and what the warm-up left would be held twice
+      graph_ = Graph::capture(exec, std::forward<F>(f));
+    }
+    graph_.replay(exec);
+  }
+  void reset() { graph_ = Graph(); }
+  bool recorded() const { return static_cast<bool>(graph_); }
+  PoolStatistics memory() const { return graph_ ? graph_.memory() : PoolStatistics{}; }
+  const Graph& graph() const { return graph_; }
+
+ private:
+  Graph graph_;
 };
 
 SEGUE_NAMESPACE_END

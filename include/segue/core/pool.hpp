@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -169,10 +170,10 @@ class Pool {
   }
   bool planning() const { return state_->planning; }
 
-  /// What a request really occupies: steps of an eighth of its power of two, at least 256 bytes.
+  /// What a request really occupies: steps of an eighth of its power of two, at least 256 bytes and at most 2 MiB.
   static constexpr std::size_t size_class(std::size_t bytes) {
     if (bytes <= 256) return 256;
-    const std::size_t step = std::bit_floor(bytes) / 8 < 256 ? 256 : std::bit_floor(bytes) / 8;
+    const std::size_t step = std::clamp<std::size_t>(std::bit_floor(bytes) / 8, 256, std::size_t{2} << 20);
     return (bytes + step - 1) / step * step;
   }
 

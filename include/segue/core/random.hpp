@@ -17,6 +17,8 @@ struct Words {
 
   SEGUE_HOST_DEVICE constexpr T& operator[](std::size_t i) { return values[i]; }
   SEGUE_HOST_DEVICE constexpr const T& operator[](std::size_t i) const { return values[i]; }
+  SEGUE_HOST_DEVICE constexpr const T* begin() const { return values; }
+  SEGUE_HOST_DEVICE constexpr const T* end() const { return values + N; }
   friend constexpr bool operator==(const Words&, const Words&) = default;
 };
 

@@ -69,8 +69,7 @@ void load_weights(M& model, Exec<Device>& exec, const io::Checkpoint& file) {
   });
   nn::for_each_leaf(model, [&](const auto& leaf) {
     if (leaf.kind != nn::LeafKind::base) return;
-    nn::read_elements(exec, file.at(leaf.name), nn::tensor_of(leaf.tensor).view());
-    if constexpr (requires { leaf.tensor.refresh_master(exec); }) leaf.tensor.refresh_master(exec);
+    nn::read_leaf(exec, file.at(leaf.name), leaf.tensor);
   });
 }
 
@@ -79,15 +78,14 @@ void load_weights(M& model, Exec<Device>& exec, const io::Checkpoint& file) {
 /// @param dtype F32, BF16, F16 or F64. @param metadata beside "format": "pt", which transformers asks for.
 /// @throws InputError if the file cannot be written or dtype is another.
 template <class M, class Device>
-void write_weights(M& model, Exec<Device>&, const std::string& path, DType dtype = DType::F32,
+void write_weights(M& model, Exec<Device>& exec, const std::string& path, DType dtype = DType::F32,
                    const io::Metadata& metadata = {}) {
-  static_assert(std::is_same_v<Device, Cpu>, "write_weights: the model must be in host memory");
   io::SafetensorsWriter writer;
   if (!io::find_metadata(metadata, "format")) writer.metadata("format", "pt");
   for (const auto& [key, value] : metadata) writer.metadata(key, value);
   nn::for_each_leaf(model, [&](const auto& leaf) {
     if (leaf.kind == nn::LeafKind::base)
-      nn::write_leaf(writer, std::string(leaf.name), nn::shape_in_files(model, leaf.name, leaf.tensor.shape()),
+      nn::write_leaf(exec, writer, std::string(leaf.name), nn::shape_in_files(model, leaf.name, leaf.tensor.shape()),
                      leaf.tensor, dtype);
   });
   writer.write(path);

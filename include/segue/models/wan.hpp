@@ -71,7 +71,7 @@ class Wan {
     auto x = patch_embedding_(ctx, lift_value(functional::patchify<Patches>(ctx, hidden, patch)));
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       const Block& block = blocks_[i];
-      if (ctx.recompute() == Recompute::block) {
+      if (ctx.reruns_block(i)) {
         x = checkpoint(
             ctx,
             [&block, tokens, rope](C& c, const auto& bx, const auto& btext, const auto& btime) {

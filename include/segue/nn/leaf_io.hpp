@@ -33,13 +33,34 @@ std::vector<std::int64_t> shape_in_files(const M& model, std::string_view name,
   return shape_in_files(model, name, std::vector<std::int64_t>(shape.begin(), shape.end()));
 }
 
-/// Copies a file's tensor into the contiguous memory of a leaf, converted to its element type; while planning there is
-/// no memory to copy into. The extents need not agree, the number of elements must.
+/// Copies a file's tensor into contiguous memory, converted to its element type; while planning there is no memory to
+/// copy into. The extents need not agree, the number of elements must.
 /// @throws InputError as `io::read_as`.
-template <class T, int Rank>
-void read_elements(const Exec<Cpu>& exec, const io::TensorInfo& info, const View<T, Rank, HostSpace>& out) {
+template <class Device, class T, int Rank>
+void read_elements(Exec<Device>& exec, const io::TensorInfo& info, const View<T, Rank, typename Device::Space>& out) {
   if (exec.planning()) return;
-  io::read_as<T>(info, std::span<T>(out.data_handle(), static_cast<std::size_t>(out.size())));
+  if constexpr (Device::Space::host_accessible) {
+    io::read_as<T>(info, std::span<T>(out.data_handle(), static_cast<std::size_t>(out.size())));
+  } else if (info.dtype == dtype_of<T> && info.elements() == out.size()) {
+    exec.upload(info.data.data(),
+                View<std::byte, 1, typename Device::Space>(reinterpret_cast<std::byte*>(out.data_handle()),
+                                                           {static_cast<std::int64_t>(info.data.size())}));
+  } else {
+    std::vector<T> host(static_cast<std::size_t>(out.size()));
+    io::read_as<T>(info, std::span<T>(host));
+    exec.upload(host.data(), out);
+  }
+}
+
+/// The same into a leaf: into its master copy where its types differ, so that nothing is rounded away.
+template <class Device, class T, int Rank>
+void read_leaf(Exec<Device>& exec, const io::TensorInfo& info, Tensor<T, Rank, typename Device::Space>& leaf) {
+  read_elements(exec, info, leaf.view());
+}
+template <class Device, class T, int Rank, class Grad, class Master>
+void read_leaf(Exec<Device>& exec, const io::TensorInfo& info,
+               Parameter<T, Rank, typename Device::Space, Grad, Master>& leaf) {
+  leaf.set(exec, [&](const auto& view) { read_elements(exec, info, view); });
 }
 
 namespace detail {
@@ -56,14 +77,22 @@ std::vector<std::byte> converted(std::span<const T> from) {
 
 }  // namespace detail
 
-/// Adds contiguous elements to a file as F32, F64, BF16 or F16, rounded to nearest even. Elements that have the dtype
-/// already are not copied: they must live until the writer wrote.
+/// Adds contiguous elements to a file as F32, F64, BF16 or F16, rounded to nearest even. Elements on the host that have
+/// the dtype already are not copied: they must live until the writer wrote.
 /// @throws InputError for another dtype.
-template <class T, int Rank>
-void write_elements(io::SafetensorsWriter& writer, std::string name, std::vector<std::int64_t> shape,
-                    const View<const T, Rank, HostSpace>& in, DType dtype) {
-  const std::span<const T> values(in.data_handle(), static_cast<std::size_t>(in.size()));
-  if (dtype == dtype_of<T>) return writer.add(std::move(name), dtype, std::move(shape), std::as_bytes(values));
+template <class Device, class T, int Rank>
+void write_elements(Exec<Device>& exec, io::SafetensorsWriter& writer, std::string name,
+                    std::vector<std::int64_t> shape, const View<const T, Rank, typename Device::Space>& in,
+                    DType dtype) {
+  std::vector<T> fetched;
+  std::span<const T> values;
+  if constexpr (Device::Space::host_accessible) {
+    values = {in.data_handle(), static_cast<std::size_t>(in.size())};
+    if (dtype == dtype_of<T>) return writer.add(std::move(name), dtype, std::move(shape), std::as_bytes(values));
+  } else {
+    fetched = to_host(exec, in);
+    values = fetched;
+  }
   std::vector<std::byte> bytes;
   switch (dtype) {
     case DType::F32: bytes = detail::converted<float>(values); break;
@@ -77,19 +106,25 @@ void write_elements(io::SafetensorsWriter& writer, std::string name, std::vector
   writer.add_owned(std::move(name), dtype, std::move(shape), std::move(bytes));
 }
 
-/// The same for a leaf: its master copy where there is one.
-template <class T, int Rank>
-void write_leaf(io::SafetensorsWriter& writer, std::string name, std::vector<std::int64_t> shape,
-                const Tensor<T, Rank, HostSpace>& leaf, DType dtype) {
-  write_elements(writer, std::move(name), std::move(shape), leaf.cview(), dtype);
+/// What a leaf holds in full precision: its master copy where there is one.
+template <class T, int Rank, class Space>
+void with_full_precision(const Tensor<T, Rank, Space>& leaf, auto&& f) {
+  f(leaf.cview());
 }
-template <class T, int Rank, class Grad, class Master>
-void write_leaf(io::SafetensorsWriter& writer, std::string name, std::vector<std::int64_t> shape,
-                const Parameter<T, Rank, HostSpace, Grad, Master>& leaf, DType dtype) {
+template <class T, int Rank, class Space, class Grad, class Master>
+void with_full_precision(const Parameter<T, Rank, Space, Grad, Master>& leaf, auto&& f) {
   if (leaf.master())
-    write_elements(writer, std::move(name), std::move(shape), leaf.master().cview(), dtype);
+    f(leaf.master().cview());
   else
-    write_elements(writer, std::move(name), std::move(shape), leaf.value().cview(), dtype);
+    f(leaf.value().cview());
+}
+
+/// `write_elements` of a leaf, in full precision before it is rounded to `dtype`.
+template <class Device, class Leaf>
+void write_leaf(Exec<Device>& exec, io::SafetensorsWriter& writer, std::string name, std::vector<std::int64_t> shape,
+                const Leaf& leaf, DType dtype) {
+  with_full_precision(
+      leaf, [&](const auto& view) { write_elements(exec, writer, std::move(name), std::move(shape), view, dtype); });
 }
 
 }  // namespace nn

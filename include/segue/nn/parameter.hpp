@@ -41,7 +41,8 @@ class Parameter {
   bool trains() const { return trains_; }
   void set_trains(bool on) { trains_ = on; }
 
-  /// The copy that the optimizer updates; the value itself where the types agree.
+  /// The copy that the optimizer updates, empty until it is made; the value itself where the types agree. Once there is
+  /// one it, and not the value, is what the parameter is: write through `set`.
   Tensor<Master, Rank, Space> master() const {
     if constexpr (has_master)
       return master_;
@@ -54,6 +55,22 @@ class Parameter {
     if constexpr (has_master) {
       if (!master_) master_ = exec.template empty<Master, Rank>(value_.shape());
       ops::copy(exec, value_.cview(), master_.view());
+    }
+  }
+  /// Rounds the master copy into the value.
+  template <class Device>
+  void write_back(Exec<Device>& exec) {
+    if constexpr (has_master) ops::copy(exec, master_.cview(), value_.view());
+  }
+  /// Fills the parameter by `f(view)` in the master type, so that nothing of what f writes is lost to rounding.
+  template <class Device, class F>
+  void set(Exec<Device>& exec, F&& f) {
+    if constexpr (has_master) {
+      if (!master_) master_ = exec.template empty<Master, Rank>(value_.shape());
+      f(master_.view());
+      write_back(exec);
+    } else {
+      f(value_.view());
     }
   }
 

@@ -24,7 +24,7 @@ struct Batch {
 /// Where batches come from. `fill(exec, index, batch)` writes batch number `index` of the run, allocating what is
 /// absent; it must depend on nothing but the index, so that a resumed run sees what an unbroken one would have.
 /// While `exec.planning()` shapes count and contents do not.
-/// A source may offer `describe() -> std::string`: a run is not resumed on data that describes itself otherwise.
+/// A source may offer `describe(exec) -> std::string`: a run is not resumed on data that describes itself otherwise.
 template <class S, class P>
 concept BatchSource = requires(S& source, Exec<typename P::Device>& exec, std::uint64_t index, Batch<P>& batch) {
   source.fill(exec, index, batch);

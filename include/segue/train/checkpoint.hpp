@@ -7,8 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "segue/io/read_as.hpp"
-#include "segue/io/safetensors_writer.hpp"
+#include "segue/nn/leaf_io.hpp"
 #include "segue/train/ema.hpp"
 #include "segue/train/optimizer.hpp"
 
@@ -43,18 +42,19 @@ void for_each_saved(const AdamW<P>& optimizer, const Ema<P>* ema, F&& f) {
 /// Writes all that a run needs to go on bit for bit: one safetensors file, whole or not at all. `settings` is an object;
 /// a run is resumed only under equal settings.
 template <PolicyLike P>
-void save_checkpoint(const std::string& path, const AdamW<P>& optimizer, const Ema<P>* ema, const RunState& state,
-                     const io::Json& settings) {
-  static_assert(P::Space::host_accessible, "save_checkpoint: copy the state to the host first");
+void save_checkpoint(const std::string& path, Exec<typename P::Device>& exec, const AdamW<P>& optimizer,
+                     const Ema<P>* ema, const RunState& state, const io::Json& settings) {
   io::SafetensorsWriter writer;
   detail::for_each_saved(optimizer, ema, [&](std::string name, const TrainedParameter<P>& p, const auto& view) {
     using T = typename std::remove_cvref_t<decltype(view)>::value_type;
-    writer.add(std::move(name), p.shape(), std::span<const T>(view.data_handle(), static_cast<std::size_t>(view.size())));
+    nn::write_elements(exec, writer, std::move(name), p.shape(), View<const T, 1, typename P::Space>(view), dtype_of<T>);
   });
   io::Json json = io::Json::object();
   json["step"] = state.step;
-  json["updates"] = optimizer.steps();
-  json["average_updates"] = ema != nullptr ? ema->updates() : std::int64_t{0};
+  const ops::UpdateState numbers = to_host(exec, View<const ops::UpdateState, 1, typename P::Space>(optimizer.state()))[0];
+  json["updates"] = numbers.updates;
+  json["loss_scale"] = numbers.loss_scale;
+  json["steady"] = numbers.steady;
   json["skipped"] = state.skipped;
   json["consecutive_skipped"] = state.consecutive_skipped;
   json["seconds"] = state.seconds;
@@ -71,7 +71,6 @@ void save_checkpoint(const std::string& path, const AdamW<P>& optimizer, const E
 template <PolicyLike P>
 RunState load_checkpoint(const std::string& path, Exec<typename P::Device>& exec, AdamW<P>& optimizer, Ema<P>* ema,
                          const io::Json& settings) {
-  static_assert(P::Space::host_accessible, "load_checkpoint: load into a host policy, then copy to the device");
   const io::SafetensorsFile file(path);
   const std::string* format = io::find_metadata(file.metadata(), "format");
   const std::string* state_text = io::find_metadata(file.metadata(), "state");
@@ -115,16 +114,19 @@ RunState load_checkpoint(const std::string& path, Exec<typename P::Device>& exec
   state.consecutive_skipped = json.get<std::int64_t>("consecutive_skipped", path);
   state.seconds = json.get_or<double>("seconds", 0.0, path);
   state.last_loss = json.get_or<double>("last_loss", 0.0, path);
-  const auto updates = json.get<std::int64_t>("updates", path);
-  const auto average_updates = json.get<std::int64_t>("average_updates", path);
+  ops::UpdateState numbers;
+  numbers.updates = json.get<std::int64_t>("updates", path);
+  numbers.loss_scale = json.get<double>("loss_scale", path);
+  numbers.steady = json.get<std::int64_t>("steady", path);
+  numbers.skipped = state.skipped;
+  numbers.consecutive_skipped = state.consecutive_skipped;
 
   detail::for_each_saved(optimizer, ema, [&](const std::string& name, const TrainedParameter<P>& p, const auto& view) {
-    using T = typename std::remove_cvref_t<decltype(view)>::value_type;
-    io::read_as<T>(info_of(name, p), std::span<T>(view.data_handle(), static_cast<std::size_t>(view.size())));
+    nn::read_elements(exec, info_of(name, p), view);
   });
   for (const auto& p : optimizer.parameters()) p->write_back(exec);
-  optimizer.set_steps(updates);
-  if (ema != nullptr) ema->set_updates(average_updates);
+  optimizer.restore(exec, numbers);
+  if (ema != nullptr) ema->set_updates(numbers.updates);
   return state;
 }
 

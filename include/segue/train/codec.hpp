@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "segue/ops/elementwise.hpp"
 #include "segue/policy/policy.hpp"
@@ -34,10 +35,13 @@ struct IdentityCodec {
   template <PolicyLike P>
   Tensor<typename P::compute, 4, typename P::Space> encode(Exec<typename P::Device>& exec,
                                                            const tasks::Clip& pixels) const {
-    static_assert(P::Space::host_accessible, "IdentityCodec: encode under a host policy, then copy to the device");
     const Shape<4> shape = latent_shape(pixels.shape());
     auto floats = exec.template empty<float, 4>(shape);
-    if (!exec.planning()) tasks::to_model_space(pixels.pixels, pixels.shape(), span_of(floats));
+    if (!exec.planning()) {
+      std::vector<float> host(static_cast<std::size_t>(floats.size()));
+      tasks::to_model_space(pixels.pixels, pixels.shape(), std::span<float>(host));
+      exec.upload(host.data(), floats.view());
+    }
     if constexpr (std::is_same_v<typename P::compute, float>) {
       return floats;
     } else {
@@ -50,18 +54,12 @@ struct IdentityCodec {
   /// Values are rounded to the nearest byte and clamped.
   template <PolicyLike P, class T>
   tasks::Clip decode(Exec<typename P::Device>& exec, const Tensor<T, 4, typename P::Space>& latents) const {
-    static_assert(P::Space::host_accessible, "IdentityCodec: copy the clip to the host first");
     auto floats = exec.template empty<float, 4>(latents.shape());
     ops::copy(exec, latents.cview(), floats.view());
     tasks::Clip clip = tasks::make_blank_clip({static_cast<int>(latents.extent(1)), static_cast<int>(latents.extent(2)),
                                                static_cast<int>(latents.extent(3)), static_cast<int>(latents.extent(0))});
-    if (!exec.planning()) tasks::to_pixel_space(span_of(floats), clip.shape(), clip.pixels);
+    if (!exec.planning()) tasks::to_pixel_space(to_host(exec, floats.view()), clip.shape(), clip.pixels);
     return clip;
-  }
-
- private:
-  static std::span<float> span_of(const Tensor<float, 4, HostSpace>& x) {
-    return {x.data_handle(), static_cast<std::size_t>(x.size())};
   }
 };
 

@@ -92,21 +92,18 @@ class InMemoryDataset {
   }
 
   /// Number, shapes, order and a hash of the contents (FNV-1a, 64 bits).
-  std::string describe() const {
+  std::string describe(Exec<Device>& exec) const {
     std::string text = std::to_string(size()) + " clips, batch " + std::to_string(batch_size_) + ", order " +
                        std::to_string(seed_);
     if (items_.empty()) return text;
     text += ", shape " + shape_string(items_[0].clip.shape());
-    if constexpr (Space::host_accessible) {
-      std::uint64_t hash = 0xCBF29CE484222325u;
-      for (const Item& item : items_) {
-        add_to_hash(hash, item.clip);
-        add_to_hash(hash, item.condition);
-        add_to_hash(hash, item.text);
-      }
-      text += ", contents " + std::to_string(hash);
+    std::uint64_t hash = 0xCBF29CE484222325u;
+    for (const Item& item : items_) {
+      add_to_hash(exec, hash, item.clip);
+      add_to_hash(exec, hash, item.condition);
+      add_to_hash(exec, hash, item.text);
     }
-    return text;
+    return text + ", contents " + std::to_string(hash);
   }
 
  private:
@@ -143,11 +140,11 @@ class InMemoryDataset {
   }
 
   template <int Rank>
-  static void add_to_hash(std::uint64_t& hash, const Tensor<T, Rank, Space>& x) {
+  static void add_to_hash(Exec<Device>& exec, std::uint64_t& hash, const Tensor<T, Rank, Space>& x) {
     if (!x || !x.view().is_contiguous()) return;
-    const auto* bytes = reinterpret_cast<const unsigned char*>(x.data_handle());
-    for (std::size_t i = 0; i < static_cast<std::size_t>(x.size()) * sizeof(T); ++i)
-      hash = (hash ^ bytes[i]) * 0x100000001B3u;
+    const std::vector<T> values = to_host(exec, x.view());
+    const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
+    for (std::size_t i = 0; i < values.size() * sizeof(T); ++i) hash = (hash ^ bytes[i]) * 0x100000001B3u;
   }
 
   std::int64_t batch_size_;

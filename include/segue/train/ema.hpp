@@ -33,6 +33,15 @@ class Ema {
     return std::min(decay, static_cast<double>(1 + t) / static_cast<double>(10 + t));
   }
 
+  /// After an update of the optimizer that never visited the host: by the weight in its state, not at all if it skipped.
+  void update(Exec<Device>& exec, View<const ops::UpdateState, 1, typename P::Space> state) {
+    std::vector<ops::EmaTensor<Master, Master>> tensors;
+    for (std::size_t i = 0; i < averages_.size(); ++i) {
+      const auto master = optimizer_->parameters()[i]->master();
+      tensors.push_back({master.data_handle(), averages_[i].data_handle(), master.size()});
+    }
+    ops::ema_step(exec, std::span<const ops::EmaTensor<Master, Master>>(tensors), state);
+  }
   /// After an optimizer step.
   void update(Exec<Device>& exec) {
     const double weight = 1.0 - decay_at(decay_, updates_++);

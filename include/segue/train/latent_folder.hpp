@@ -2,15 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "segue/core/posix.hpp"
-#include "segue/io/read_as.hpp"
-#include "segue/io/safetensors_writer.hpp"
+#include "segue/nn/leaf_io.hpp"
 #include "segue/train/dataset.hpp"
 
 SEGUE_NAMESPACE_BEGIN
@@ -27,7 +25,6 @@ namespace detail {
 template <PolicyLike P, int Rank>
 Tensor<typename P::compute, Rank, typename P::Space> read_item(Exec<typename P::Device>& exec,
                                                                const io::SafetensorsFile& file, std::string_view name) {
-  static_assert(P::Space::host_accessible, "read_latent_folder: read into a host policy, then copy to the device");
   const io::TensorInfo* info = file.find(name);
   if (info == nullptr) throw_input(file.path(), "tensor '" + std::string(name) + "' is missing");
   if (info->shape.size() != static_cast<std::size_t>(Rank))
@@ -41,8 +38,7 @@ Tensor<typename P::compute, Rank, typename P::Space> read_item(Exec<typename P::
                   "positive extents");
   }
   auto tensor = exec.template empty<typename P::compute, Rank>(shape);
-  if (!exec.planning())
-    io::read_as<typename P::compute>(*info, std::span(tensor.data_handle(), static_cast<std::size_t>(tensor.size())));
+  nn::read_elements(exec, *info, tensor.view());
   return tensor;
 }
 
@@ -67,17 +63,16 @@ InMemoryDataset<P> read_latent_folder(Exec<typename P::Device>& exec, const std:
   return data;
 }
 
-/// Writes one item; an empty condition is left out. All tensors must be contiguous and on the host.
-template <class T, class Space>
-void write_latent_item(const std::string& path, const Tensor<T, 4, Space>& latents,
+/// Writes one item; an empty condition is left out. All tensors must be contiguous.
+template <class Device, class T, class Space>
+void write_latent_item(Exec<Device>& exec, const std::string& path, const Tensor<T, 4, Space>& latents,
                        const Tensor<T, 4, Space>& condition, const Tensor<T, 2, Space>& text) {
-  static_assert(Space::host_accessible, "write_latent_item: copy the tensors to the host first");
   io::SafetensorsWriter writer;
   const auto add = [&](const char* name, const auto& x) {
     if (!x) return;
     if (!x.view().is_contiguous()) throw_input(path, std::string("tensor '") + name + "' is not contiguous");
-    writer.add(name, std::vector<std::int64_t>(x.shape().begin(), x.shape().end()),
-               std::span<const T>(x.data_handle(), static_cast<std::size_t>(x.size())));
+    nn::write_elements(exec, writer, name, std::vector<std::int64_t>(x.shape().begin(), x.shape().end()), x.cview(),
+                       dtype_of<T>);
   };
   add("latents", latents);
   add("condition", condition);

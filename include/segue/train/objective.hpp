@@ -2,12 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "segue/functional/loss.hpp"
-#include "segue/ops/random_fill.hpp"
+#include "segue/ops/flow.hpp"
 #include "segue/schedulers/loss_weight.hpp"
 #include "segue/schedulers/prediction.hpp"
 #include "segue/schedulers/time_distribution.hpp"
@@ -32,11 +33,10 @@ struct SampleNumbers {
 /// `antithetic`: samples 2k and 2k + 1 of the run see n and −n, so that what is odd in the noise cancels.
 enum class NoiseDraw : std::uint8_t { independent, antithetic };
 
-/// One number of a result, on the host. Not to be called while planning.
-template <class T, class Space>
-double host_value(const Tensor<T, 1, Space>& x) {
-  static_assert(Space::host_accessible, "host_value: this policy needs a copy from its device");
-  return static_cast<double>(x(0));
+/// One number of a result, on the host; waits for the device. Not to be called while planning.
+template <class Device, class T>
+double host_value(Exec<Device>& exec, const Tensor<T, 1, typename Device::Space>& x) {
+  return static_cast<double>(to_host(exec, x.view())[0]);
 }
 
 /// Flow matching: the network sees a point of the path between a clip and noise, and is asked for `Prediction`'s target
@@ -54,20 +54,47 @@ struct FlowMatchingObjective {
   /// Frames below it take no part in the loss: 1 leaves out a first frame that the model is given.
   std::int64_t first_frame = 0;
 
-  /// The loss of a batch, one element in double: a `Var` if the model can train.
-  template <PolicyLike P, class Model>
-  auto loss(Context<P>& ctx, const Model& model, const Batch<P>& batch, const SampleNumbers& numbers) const {
-    const std::int64_t b = batch.clips.extent(0);
-    std::vector<double> sigmas(static_cast<std::size_t>(b));
-    for (std::int64_t i = 0; i < b; ++i)
-      sigmas[static_cast<std::size_t>(i)] = times.quantile(
+  /// How the samples of a batch are noised: data of the host, a few words a sample.
+  std::vector<ops::NoiseDraw> draws(std::int64_t batch, const SampleNumbers& numbers) const {
+    std::vector<ops::NoiseDraw> out(static_cast<std::size_t>(batch));
+    for (std::int64_t i = 0; i < batch; ++i) {
+      const double sigma = times.quantile(
           schedulers::draw_time(time_draw, numbers.seed, numbers.step, numbers.offset + i, numbers.count));
-    return loss_at(ctx, model, batch, sigmas, [&](std::int64_t i) {
       const std::uint64_t sample = numbers.global(i);
       const bool antithetic = noise_draw == NoiseDraw::antithetic;
-      return Noise{{numbers.seed, schedulers::site::noise, static_cast<std::uint32_t>(antithetic ? sample / 2 : sample)},
-                   antithetic && sample % 2 == 1 ? -1.0 : 1.0};
-    });
+      out[static_cast<std::size_t>(i)] =
+          draw_at(sigma, {numbers.seed, schedulers::site::noise, static_cast<std::uint32_t>(antithetic ? sample / 2 : sample)},
+                  antithetic && sample % 2 == 1 ? -1.0 : 1.0);
+    }
+    return out;
+  }
+
+  /// The loss of a batch under draws that lie where the batch does, one element in double: a `Var` if the model can
+  /// train. Nothing here visits the host, so that a device can capture it.
+  template <PolicyLike P, class Model>
+  auto loss(Context<P>& ctx, const Model& model, const Batch<P>& batch,
+            const Tensor<ops::NoiseDraw, 1, typename P::Space>& noise) const {
+    using T = typename P::compute;
+    using Space = typename P::Space;
+    auto& exec = ctx.exec();
+    const Shape<5>& shape = batch.clips.shape();
+    const std::int64_t extra = batch.condition ? batch.condition.extent(1) : 0;
+    auto hidden = ctx.template empty<T, 5>({shape[0], shape[1] + extra, shape[2], shape[3], shape[4]});
+    auto target = ctx.template empty<T, 5>(shape);
+    auto timesteps = ctx.template empty<float, 1>({shape[0]});
+    Tensor<float, 1, Space> weights;
+    if constexpr (!std::is_same_v<Weight, schedulers::NoWeight>) weights = ctx.template empty<float, 1>({shape[0]});
+    ops::noise_batch(exec, batch.clips.cview(), noise.cview(), hidden.view().slice(1, 0, shape[1]), target.view(),
+                     timesteps.view(), weights.view());
+    if (extra > 0) ops::copy(exec, batch.condition.cview(), hidden.view().slice(1, shape[1], shape[1] + extra));
+    const auto said = model(ctx, hidden, typename Model::Time{timesteps}, batch.text);
+    return functional::mse(ctx, said, target, weights, first_frame);
+  }
+
+  /// The same under the draws of these samples.
+  template <PolicyLike P, class Model>
+  auto loss(Context<P>& ctx, const Model& model, const Batch<P>& batch, const SampleNumbers& numbers) const {
+    return loss(ctx, model, batch, on_device<P>(ctx.exec(), draws(batch.clips.extent(0), numbers)));
   }
 
   /// The unweighted loss at fixed sigmas under fixed noise, averaged: comparable from step to step and from run to run.
@@ -83,11 +110,11 @@ struct FlowMatchingObjective {
     plain.first_frame = first_frame;
     double sum = 0;
     for (const double sigma : at) {
-      const std::vector<double> sigmas(static_cast<std::size_t>(batch.clips.extent(0)), sigma);
-      const auto result = plain.loss_at(ctx, model, batch, sigmas, [&](std::int64_t i) {
-        return Noise{{seed, schedulers::site::held_out, static_cast<std::uint32_t>(i)}, 1.0};
-      });
-      if (!ctx.exec().planning()) sum += host_value(value_of(result));
+      std::vector<ops::NoiseDraw> fixed(static_cast<std::size_t>(batch.clips.extent(0)));
+      for (std::size_t i = 0; i < fixed.size(); ++i)
+        fixed[i] = draw_at(sigma, {seed, schedulers::site::held_out, static_cast<std::uint32_t>(i)}, 1.0);
+      const auto result = plain.loss(ctx, model, batch, on_device<P>(ctx.exec(), fixed));
+      if (!ctx.exec().planning()) sum += host_value(ctx.exec(), value_of(result));
     }
     ctx.exec().random() = before;
     return at.empty() ? 0.0 : sum / static_cast<double>(at.size());
@@ -100,42 +127,26 @@ struct FlowMatchingObjective {
            ", first frame " + std::to_string(first_frame);
   }
 
-  struct Noise {
-    RandomKey key;
-    double sign = 1.0;
-  };
+ private:
+  ops::NoiseDraw draw_at(double sigma, const RandomKey& key, double sign) const {
+    const schedulers::PathPoint point = path.at(sigma);
+    const schedulers::Mixture target = prediction.target(point);
+    return {.key = key,
+            .sign = sign,
+            .state_data = point.state.data,
+            .state_noise = point.state.noise,
+            .target_data = target.data,
+            .target_noise = target.noise,
+            .timestep = static_cast<float>(schedulers::timestep_scale * sigma),
+            .weight = static_cast<float>(weight.at(sigma))};
+  }
 
-  /// The loss at given sigmas; `noise_of(i)` names the draw of sample i.
-  template <PolicyLike P, class Model, class NoiseOf>
-  auto loss_at(Context<P>& ctx, const Model& model, const Batch<P>& batch, std::span<const double> sigmas,
-               NoiseOf&& noise_of) const {
-    using T = typename P::compute;
-    using Space = typename P::Space;
-    auto& exec = ctx.exec();
-    const Shape<5>& shape = batch.clips.shape();
-    const std::int64_t extra = batch.condition ? batch.condition.extent(1) : 0;
-    auto hidden = ctx.template empty<T, 5>({shape[0], shape[1] + extra, shape[2], shape[3], shape[4]});
-    auto target = ctx.template empty<T, 5>(shape);
-    auto timesteps = ctx.template empty<float, 1>({shape[0]});
-    Tensor<float, 1, Space> weights;
-    if constexpr (!std::is_same_v<Weight, schedulers::NoWeight>) weights = ctx.template empty<float, 1>({shape[0]});
-    {
-      auto noise = ctx.template empty<T, 4>({shape[1], shape[2], shape[3], shape[4]});
-      for (std::int64_t i = 0; i < shape[0]; ++i) {
-        const double sigma = sigmas[static_cast<std::size_t>(i)];
-        const schedulers::PathPoint point = path.at(sigma);
-        const Noise draw = noise_of(i);
-        ops::fill_normal(exec, noise.view(), draw.key, 0.0, draw.sign);
-        const auto clip = batch.clips.cview()[i];
-        schedulers::mix(exec, point.state, clip, noise.cview(), hidden.view()[i].slice(0, 0, shape[1]));
-        schedulers::mix(exec, prediction.target(point), clip, noise.cview(), target.view()[i]);
-        ops::fill(exec, schedulers::timestep_scale * sigma, timesteps.view().slice(0, i, i + 1));
-        if (weights) ops::fill(exec, weight.at(sigma), weights.view().slice(0, i, i + 1));
-      }
-    }
-    if (extra > 0) ops::copy(exec, batch.condition.cview(), hidden.view().slice(1, shape[1], shape[1] + extra));
-    const auto said = model(ctx, hidden, typename Model::Time{timesteps}, batch.text);
-    return functional::mse(ctx, said, target, weights, first_frame);
+  template <PolicyLike P>
+  static Tensor<ops::NoiseDraw, 1, typename P::Space> on_device(Exec<typename P::Device>& exec,
+                                                                const std::vector<ops::NoiseDraw>& host) {
+    auto out = exec.template empty<ops::NoiseDraw, 1>({static_cast<std::int64_t>(host.size())});
+    exec.upload(host.data(), out.view());
+    return out;
   }
 };
 

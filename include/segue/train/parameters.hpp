@@ -22,6 +22,8 @@ class TrainedParameter {
   using Grad = typename P::grad;
   using Space = typename P::Space;
   using Device = typename P::Device;
+  /// The narrow type that values are kept in where they are not masters themselves.
+  using Rounded = std::conditional_t<std::is_same_v<typename P::storage, Master>, typename P::compute, typename P::storage>;
 
   TrainedParameter(std::string name, std::vector<std::int64_t> shape)
       : name_(std::move(name)), shape_(std::move(shape)) {}
@@ -36,8 +38,11 @@ class TrainedParameter {
   /// The gradient; absent if no backward reached the leaf since the last `drop_grad`.
   virtual View<const Grad, 1, Space> grad() const = 0;
   virtual void drop_grad() = 0;
-  /// Makes or refreshes the master copy from the value.
-  virtual void refresh_master(Exec<Device>& exec) = 0;
+  /// Makes the master copy from the value where there is none.
+  virtual void make_master(Exec<Device>& exec) = 0;
+  /// The value that the optimizer shall round the master copy into; null where they are the same tensor, or where the
+  /// value has a type of its own and `write_back` does it.
+  virtual Rounded* rounded() const = 0;
   /// Rounds the master copy into the value; nothing where they are the same tensor.
   virtual void write_back(Exec<Device>& exec) = 0;
 
@@ -52,7 +57,7 @@ template <PolicyLike P, class Leaf>
 class TrainedLeaf final : public TrainedParameter<P> {
  public:
   using Base = TrainedParameter<P>;
-  using typename Base::Device, typename Base::Grad, typename Base::Master, typename Base::Space;
+  using typename Base::Device, typename Base::Grad, typename Base::Master, typename Base::Rounded, typename Base::Space;
   static_assert(std::is_same_v<typename Leaf::master_type, Master> && std::is_same_v<typename Leaf::grad_type, Grad>,
                 "train: a parameter's master and grad types must be those of the policy that trains it");
 
@@ -69,9 +74,17 @@ class TrainedLeaf final : public TrainedParameter<P> {
     return {tensor.data_handle(), {tensor.size()}};
   }
   void drop_grad() override { leaf_->slot().reset(); }
-  void refresh_master(Exec<Device>& exec) override { leaf_->refresh_master(exec); }
+  void make_master(Exec<Device>& exec) override {
+    if (!leaf_->master()) leaf_->refresh_master(exec);
+  }
+  Rounded* rounded() const override {
+    if constexpr (Leaf::has_master && std::is_same_v<typename Leaf::value_type, Rounded>)
+      return leaf_->value().data_handle();
+    else
+      return nullptr;
+  }
   void write_back(Exec<Device>& exec) override {
-    if constexpr (Leaf::has_master) ops::copy(exec, leaf_->master().cview(), leaf_->value().view());
+    leaf_->write_back(exec);
   }
 
  private:
@@ -94,7 +107,7 @@ std::vector<std::unique_ptr<TrainedParameter<P>>> trained_parameters(Exec<typena
       if (!name.empty()) name += ':';
       name += leaf.name;
       out.push_back(std::make_unique<detail::TrainedLeaf<P, Tensor>>(std::move(name), leaf.tensor));
-      out.back()->refresh_master(exec);
+      out.back()->make_master(exec);
     }
   });
   if (out.empty())

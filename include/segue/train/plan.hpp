@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "segue/autograd/context.hpp"
 #include "segue/core/exec.hpp"
 
 SEGUE_NAMESPACE_BEGIN
@@ -46,6 +47,13 @@ Plan plan(Exec<Device>& exec, F&& f) {
   return result;
 }
 
+/// What a step keeps for its backward, and what it then needs.
+struct RecomputeChoice {
+  Recompute level = Recompute::cheap;
+  int every = 1;  ///< with `Recompute::block`: one of so many blocks is run again
+  Plan plan{};
+};
+
 /// "1.25 GiB", for a sentence.
 inline std::string bytes_text(std::size_t bytes) {
   static constexpr const char* units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
@@ -69,6 +77,23 @@ inline void require_fits(const Plan& plan, std::size_t budget, std::string_view 
   if (plan.peak_bytes > budget)
     throw_input(where, "the memory that a step needs", bytes_text(plan.peak_bytes),
                 "at most " + bytes_text(budget) + ": a smaller batch, or recomputing whole blocks, needs less");
+}
+
+/// Sets the context to the fastest way of keeping activations whose plan of `f()` fits into `budget` bytes: recipes
+/// first, then ever more blocks that are run again. `f` is what `plan` takes.
+/// @throws InputError with the numbers if not even running all blocks again fits.
+template <PolicyLike P, class F>
+RecomputeChoice choose_recompute(Context<P>& ctx, std::size_t budget, F&& f) {
+  RecomputeChoice choice;
+  for (const int every : {0, 8, 4, 3, 2, 1}) {
+    choice.level = every == 0 ? Recompute::cheap : Recompute::block;
+    choice.every = every == 0 ? 1 : every;
+    ctx.set_recompute(choice.level, choice.every);
+    choice.plan = plan(ctx.exec(), f);
+    if (choice.plan.peak_bytes <= budget) return choice;
+  }
+  throw_input("choose_recompute", "the memory that a step needs", bytes_text(choice.plan.peak_bytes),
+              "at most " + bytes_text(budget) + ": even with every block run again; a smaller batch needs less");
 }
 
 }  // namespace train

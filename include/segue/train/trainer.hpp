@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <span>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "segue/core/posix.hpp"
+#include "segue/core/replay.hpp"
 #include "segue/train/batch.hpp"
 #include "segue/train/checkpoint.hpp"
 #include "segue/train/jsonl_log.hpp"
@@ -37,6 +39,8 @@ struct TrainerOptions {
   std::int64_t held_out_every = 0;      ///< steps; 0: never
   std::vector<double> held_out_sigmas = {0.1, 0.3, 0.5, 0.7, 0.9};
   int max_consecutive_skips = 10;
+  /// A device that can record a step does, once it ran: on CUDA it becomes one graph, or with accumulation three.
+  bool graph = true;
   io::Json settings = io::Json::object();  ///< more that a continuation must agree on (rank, transition, …)
 };
 
@@ -146,46 +150,57 @@ class Trainer {
   /// computed and the result is zero.
   StepResult step() {
     auto& exec = ctx_.exec();
-    exec.random().seed = options_.seed;
-    exec.random().begin_step(static_cast<std::uint32_t>(state_.step));
+    const StepScope scope(exec, *this);
     StepResult result;
     result.lr = options_.lr * options_.schedule.factor(state_.step, options_.steps);
-    const auto at = static_cast<std::uint64_t>(state_.step);
-    const std::int64_t size = source_.batch_size();
-    for (std::int64_t micro = 0; micro < options_.accumulation; ++micro) {
-      source_.fill(exec, at * static_cast<std::uint64_t>(options_.accumulation) + static_cast<std::uint64_t>(micro),
-                   batch_);
-      const auto loss = objective_.loss(ctx_, model_, batch_,
-                                        SampleNumbers{options_.seed, at, micro * size, options_.accumulation * size});
-      static_assert(is_var<std::remove_cvref_t<decltype(loss)>>,
-                    "Trainer: nothing in this model can train; build it with an adapter map such as "
-                    "adapters::LoraOnBlocks or adapters::Trainable");
-      if (!exec.planning()) result.loss += host_value(loss.value()) / options_.accumulation;
-      auto seed = exec.template empty<double, 1>({1});
-      ops::fill(exec, 1.0 / options_.accumulation, seed.view());
-      ctx_.backward(loss, std::move(seed));
-    }
-    result.grad_norm = optimizer_.grad_norm(exec);
-    result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
-    ++state_.step;
-    if (result.skipped) {
-      ++state_.skipped;
-      ++state_.consecutive_skipped;
+    optimizer_.begin(exec, result.lr);
+    const bool warm = options_.graph && warm_;
+    if (options_.accumulation == 1) {
+      load_batch(0);
+      whole_.run(exec, warm, [&] {
+        gradients(false);
+        update();
+        optimizer_.drop_grads();
+      });
     } else {
-      state_.consecutive_skipped = 0;
-      state_.last_loss = result.loss;
-      optimizer_.step(exec, result.lr,
-                      options_.clip > 0 ? ops::clip_coefficient(result.grad_norm, options_.clip) : 1.0);
-      if (ema_) ema_->update(exec);
+      if (!whole_.recorded()) optimizer_.drop_grads();
+      for (std::int64_t micro = 0; micro < options_.accumulation; ++micro) {
+        load_batch(micro);
+        (micro == 0 ? whole_ : more_).run(exec, warm, [&] { gradients(micro > 0); });
+      }
+      update_.run(exec, warm, [&] { update(); });
+      // Gradients of recorded work lie in its memory, at the same places in every step.
+      if (!update_.recorded()) optimizer_.drop_grads();
     }
-    optimizer_.drop_grads();
+    warm_ = true;
+    const ops::UpdateState after = optimizer_.fetch(exec);
+    result.loss = after.loss;
+    result.grad_norm = after.grad_norm;
+    result.skipped = after.skip != 0;
+    ++state_.step;
+    state_.skipped = after.skipped;
+    state_.consecutive_skipped = after.consecutive_skipped;
+    if (!result.skipped) state_.last_loss = result.loss;
+    if (ema_) ema_->set_updates(after.updates);
     return result;
+  }
+
+  /// What a recorded step holds beside the pool of the Exec; nothing where steps are not recorded.
+  PoolStatistics recorded_memory() const {
+    PoolStatistics sum;
+    for (const PoolStatistics& part : {whole_.memory(), more_.memory(), update_.memory()}) {
+      sum.current_bytes += part.current_bytes;
+      sum.peak_bytes += part.peak_bytes;
+      sum.reserved_bytes += part.reserved_bytes;
+      sum.system_allocations += part.system_allocations;
+    }
+    return sum;
   }
 
   /// Writes the checkpoint now; nothing without a path.
   void save() const {
     if (!options_.checkpoint_path.empty())
-      save_checkpoint(options_.checkpoint_path, optimizer_, ema_.get(), state_, settings());
+      save_checkpoint(options_.checkpoint_path, ctx_.exec(), optimizer_, ema_.get(), state_, settings());
   }
 
   const RunState& state() const { return state_; }
@@ -213,12 +228,74 @@ class Trainer {
     s["seed"] = std::to_string(options_.seed);
     s["precision"] = P::Precision::name;
     s["parameters"] = static_cast<std::int64_t>(optimizer_.parameters().size());
-    if constexpr (requires { source_.describe(); }) s["data"] = source_.describe();
+    if constexpr (requires { source_.describe(ctx_.exec()); }) s["data"] = source_.describe(ctx_.exec());
     if constexpr (requires { objective_.describe(); }) s["objective"] = objective_.describe();
     return s;
   }
 
  private:
+  using Device = typename P::Device;
+  using Space = typename P::Space;
+
+  /// The random state of a step. Where a step is recorded, its number is read from the device.
+  struct StepScope {
+    Exec<Device>& exec;
+    StepScope(Exec<Device>& e, Trainer& trainer) : exec(e) {
+      const auto number = static_cast<std::uint32_t>(trainer.state_.step);
+      exec.random().seed = trainer.options_.seed;
+      exec.random().begin_step(number);
+      if constexpr (!Space::host_accessible) {
+        if (!trainer.step_number_) trainer.step_number_ = exec.template empty<std::uint32_t, 1>({1});
+        exec.upload(&number, trainer.step_number_.view());
+        exec.random().device_step = trainer.step_number_.data_handle();
+      }
+    }
+    ~StepScope() { exec.random().device_step = nullptr; }
+    StepScope(const StepScope&) = delete;
+    StepScope& operator=(const StepScope&) = delete;
+  };
+
+  /// Puts the next batch and its draws where recorded work finds them.
+  void load_batch(std::int64_t micro) {
+    auto& exec = ctx_.exec();
+    const auto at = static_cast<std::uint64_t>(state_.step);
+    const std::int64_t size = source_.batch_size();
+    const auto places = [&] {
+      return std::array<const void*, 4>{batch_.clips.data_handle(), batch_.condition.data_handle(),
+                                        batch_.text.data_handle(), noise_.data_handle()};
+    };
+    const auto before = places();
+    source_.fill(exec, at * static_cast<std::uint64_t>(options_.accumulation) + static_cast<std::uint64_t>(micro),
+                 batch_);
+    const auto draws = objective_.draws(batch_.clips.extent(0), SampleNumbers{options_.seed, at, micro * size,
+                                                                              options_.accumulation * size});
+    const auto count = static_cast<std::int64_t>(draws.size());
+    if (!noise_ || noise_.extent(0) != count) noise_ = exec.template empty<ops::NoiseDraw, 1>({count});
+    exec.upload(draws.data(), noise_.view());
+    if (places() != before && whole_.recorded())
+      throw Error("Trainer: the source moved its batch to other memory after the step was recorded; keep the tensors of "
+                  "the batch, or set TrainerOptions::graph to false");
+  }
+
+  /// The loss of the batch and its gradients, added to those that are there if `more`.
+  void gradients(bool more) {
+    auto& exec = ctx_.exec();
+    const double share = 1.0 / options_.accumulation;
+    const auto loss = objective_.loss(ctx_, model_, batch_, noise_);
+    static_assert(is_var<std::remove_cvref_t<decltype(loss)>>,
+                  "Trainer: nothing in this model can train; build it with an adapter map such as "
+                  "adapters::LoraOnBlocks or adapters::Trainable");
+    ops::axpby(exec, share, loss.value().cview(), more ? 1.0 : 0.0, optimizer_.state(&ops::UpdateState::loss));
+    auto seed = exec.template empty<double, 1>({1});
+    ops::scale(exec, share, View<const double, 1, Space>(optimizer_.state(&ops::UpdateState::loss_scale)), seed.view());
+    ctx_.backward(loss, std::move(seed));
+  }
+
+  void update() {
+    optimizer_.update(ctx_.exec(), options_.clip, options_.ema_decay);
+    if (ema_) ema_->update(ctx_.exec(), View<const ops::UpdateState, 1, Space>(optimizer_.state()));
+  }
+
   static void check(const TrainerOptions& o) {
     const auto positive = [](std::string_view what, double value) {
       if (!(value > 0)) throw_input("Trainer", what, std::to_string(value), "a positive number");
@@ -271,6 +348,10 @@ class Trainer {
   AdamW<P> optimizer_;
   std::unique_ptr<Ema<P>> ema_;
   Batch<P> batch_{};
+  Tensor<ops::NoiseDraw, 1, Space> noise_;
+  Tensor<std::uint32_t, 1, Space> step_number_;  // where steps are recorded
+  Replay<Device> whole_, more_, update_;  // a step; or its first batch, each further one, and the update
+  bool warm_ = false;
   Batch<P> held_out_{};
   RunState state_{};
   double held_out_loss_ = 0;
