@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "segue/ops/cuda/rows.cuh"
+
+SEGUE_KERNELS_BEGIN
+
+/// Where K column sums go: row g of each holds the totals of group g; those without data are not wanted.
+template <int K, class T>
+struct ColumnResults {
+  Rows<T> rows[K];
+  bool accumulate;
+};
+
+/// Sums of a chunk of rows, apart for each group: a warp takes neighbouring columns of one chunk, so that no thread
+/// meets another's sums. partials: (K, groups, chunks, columns).
+template <int K, bool Aligned, int N, class A, class Terms>
+__global__ void __launch_bounds__(128) column_partials(int rows, int columns, int groups, int chunks, int rows_a_chunk,
+                                                       RowGroups group, Terms terms, A* partials) {
+  constexpr int ahead = 4;  // rows whose terms are read before the first of them is added
+  const int warps_a_chunk = (columns + 32 * N - 1) / (32 * N);
+  const int warp = static_cast<int>(blockIdx.x * blockDim.y + threadIdx.y);
+  const int chunk = warp / warps_a_chunk;
+  const int c = (warp - chunk * warps_a_chunk) * 32 * N + static_cast<int>(threadIdx.x) * N;
+  if (chunk >= chunks || c >= columns) return;
+  const int n = Aligned || columns - c > N ? N : columns - c;
+  const int begin = chunk * rows_a_chunk, end = min(rows, begin + rows_a_chunk);
+
+  const auto place = [&](int k, int g) {
+    return partials + ((static_cast<std::int64_t>(k) * groups + g) * chunks + chunk) * columns + c;
+  };
+  Pack<A, N> sums[K] = {};
+  if (groups > 1)
+    for (int k = 0; k < K; ++k)
+      for (int g = 0; g < groups; ++g) store_pack<Aligned>(place(k, g), sums[k], n);
+  const auto flush = [&](int g) {
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      store_gradient<Aligned>(place(k, g), sums[k], n, groups > 1);
+      sums[k] = {};
+    }
+  };
+  int current = groups > 1 ? group(begin) : 0;
+  for (int r = begin; r < end; r += ahead) {
+    Pack<A, N> added[ahead][K];
+    int g[ahead];
+#pragma unroll
+    for (int u = 0; u < ahead; ++u) {
+      const int row = min(r + u, end - 1);
+      g[u] = groups > 1 ? group(row) : 0;
+      terms.template operator()<Aligned>(row, c, n, added[u]);
+    }
+#pragma unroll
+    for (int u = 0; u < ahead; ++u) {
+      if (r + u >= end) break;
+      if (g[u] != current) flush(current);
+      current = g[u];
+#pragma unroll
+      for (int k = 0; k < K; ++k)
+#pragma unroll
+        for (int i = 0; i < N; ++i) sums[k].v[i] += added[u][k].v[i];
+    }
+  }
+  flush(current);
+}
+
+/// Adds up the chunks: each of 16 warps takes an equal run of them, and their sums are added in order.
+template <int K, class A, class TOut>
+__global__ void __launch_bounds__(512)
+    column_totals(int columns, int groups, int chunks, const A* partials, ColumnResults<K, TOut> out) {
+  constexpr int warps = 16;
+  __shared__ A shared[warps][33];
+  const int tiles = (columns + 31) / 32;
+  const int sum = static_cast<int>(blockIdx.x) / tiles;  // k·groups + g
+  const int c = (static_cast<int>(blockIdx.x) - sum * tiles) * 32 + static_cast<int>(threadIdx.x);
+  const int k = sum / groups, g = sum - k * groups;
+  Rows<TOut> target = out.rows[0];
+#pragma unroll
+  for (int i = 1; i < K; ++i)
+    if (i == k) target = out.rows[i];
+  if (!target.data) return;
+
+  const int warp = static_cast<int>(threadIdx.y), run = (chunks + warps - 1) / warps;
+  A total = 0;
+  if (c < columns) {
+    const A* const from = partials + static_cast<std::int64_t>(sum) * chunks * columns + c;
+    const int end = min(chunks, (warp + 1) * run);
+#pragma unroll 8
+    for (int i = warp * run; i < end; ++i) total += from[static_cast<std::int64_t>(i) * columns];
+  }
+  shared[warp][threadIdx.x] = total;
+  __syncthreads();
+  if (warp != 0 || c >= columns) return;
+  total = 0;
+#pragma unroll
+  for (int i = 0; i < warps; ++i) total += shared[i][threadIdx.x];
+  TOut* const place = target(g) + c;
+  if (out.accumulate) total += cast<A>(*place);
+  *place = cast<TOut>(total);
+}
+
+SEGUE_KERNELS_END
+
+SEGUE_NAMESPACE_BEGIN
+namespace detail {
+
+/// Into how many chunks the rows are cut: enough to fill a large device, of 8 rows at least, and no more than what
+/// keeps the partial sums in its cache where there are many groups. The order of the sums follows from it, so it must
+/// not ask which device this is.
+inline std::int64_t column_chunks(std::int64_t rows, std::int64_t columns, std::int64_t groups) {
+  const std::int64_t filling = ceil_div(2112, ceil_div(columns, 256));
+  const std::int64_t fitting = std::max<std::int64_t>(8, (std::int64_t{4} << 20) / (groups * columns));
+  const std::int64_t chunks = std::max<std::int64_t>(1, std::min({ceil_div(rows, 8), filling, fitting}));
+  return rows == 0 ? 0 : ceil_div(rows, ceil_div(rows, chunks));
+}
+
+/// Scratch of `column_sums`.
+template <class A>
+std::int64_t column_sums_bytes(std::int64_t sums, std::int64_t rows, std::int64_t columns, std::int64_t groups) {
+  if (rows == 0 || columns == 0 || groups == 0) return 0;
+  return sums * groups * column_chunks(rows, columns, groups) * columns * static_cast<std::int64_t>(sizeof(A));
+}
+
+/// Sums over rows, K of them at once and apart for each group of rows, in an order that depends on rows, columns and
+/// groups alone.
+///   terms.operator()<Aligned>(r, c, n, packs)   the K packs that row r adds at columns c…; n of their elements count
+///   aligned                                     whether terms can be had pack by pack, N elements each
+template <int K, class A, int N, class Terms, class TOut>
+void column_sums(Exec<Cuda>& exec, const char* op, std::int64_t rows, std::int64_t columns, std::int64_t groups,
+                 const kernels::RowGroups& group, const Terms& terms, bool aligned, std::byte* scratch,
+                 const kernels::ColumnResults<K, TOut>& out) {
+  if (groups == 0 || columns == 0) return;
+  const int r = int_extent(op, "rows of x", rows), c = int_extent(op, "columns of x", columns);
+  const int g = int_extent(op, "table rows", groups);
+  const auto chunks = static_cast<int>(column_chunks(rows, columns, groups));
+  A* const partials = reinterpret_cast<A*>(scratch);
+  if (chunks > 0) {
+    const int rows_a_chunk = static_cast<int>(ceil_div(rows, chunks));
+    const auto start = [&](auto is_aligned, auto width) {
+      const std::int64_t warps = chunks * ceil_div(columns, 32 * width());
+      launch(exec, op, kernels::column_partials<K, is_aligned(), width(), A, Terms>,
+             dim3(static_cast<unsigned>(ceil_div(warps, 4))), dim3(32, 4), 0, r, c, g, chunks, rows_a_chunk, group,
+             terms, partials);
+    };
+    if (aligned)
+      start(std::true_type{}, std::integral_constant<int, N>{});
+    else  // pairs: a rotation needs both of its elements
+      start(std::false_type{}, std::integral_constant<int, 2>{});
+  }
+  launch(exec, op, kernels::column_totals<K, A, TOut>, dim3(static_cast<unsigned>(ceil_div(columns, 32) * groups * K)),
+         dim3(32, 16), 0, c, g, chunks, partials, out);
+}
+
+template <class TOut>
+View<TOut, 2, CudaSpace> one_row(const View<TOut, 1, CudaSpace>& x) {
+  return {x.data_handle(), {1, x.extent(0)}};
+}
+
+template <class... TOut>
+auto column_results(ops::GradMode mode, const View<TOut, 2, CudaSpace>&... out) {
+  return kernels::ColumnResults<static_cast<int>(sizeof...(TOut)), std::common_type_t<TOut...>>{
+      {rows_at(out)...}, mode == ops::GradMode::accumulate};
+}
+
+}  // namespace detail
+SEGUE_NAMESPACE_END

@@ -1,0 +1,134 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "segue/ops/cuda/column_sums.cuh"
+#include "segue/ops/residual.hpp"
+
+SEGUE_KERNELS_BEGIN
+
+/// y = base + gate·h, each of base and gate absent: 0 and 1. y may be base or h. A thread keeps its columns over
+/// several rows, so that a factor is read once for rows of one group.
+template <int N, class T, class TM>
+__global__ void __launch_bounds__(256) gated_rows(int rows, int columns, Rows<const T> base, Rows<const T> h,
+                                                  Rows<const TM> gate, RowGroups group, Rows<T> y) {
+  using A = Accum<T>;
+  constexpr int ahead = 4;
+  const int tiles = (columns + static_cast<int>(blockDim.x) * N - 1) / (static_cast<int>(blockDim.x) * N);
+  const int strip = static_cast<int>(blockIdx.x) / tiles, tile = static_cast<int>(blockIdx.x) - strip * tiles;
+  const int c = (tile * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * N;
+  const int step = static_cast<int>(blockDim.y), first = strip * ahead * step + static_cast<int>(threadIdx.y);
+  if (c >= columns) return;
+
+  Pack<T, N> a[ahead], b[ahead];
+#pragma unroll
+  for (int u = 0; u < ahead; ++u) {
+    const int r = first + u * step;
+    if (r >= rows) continue;
+    b[u] = load<N>(h(r) + c);
+    if (base.data) a[u] = load<N>(base(r) + c);
+  }
+  Pack<A, N> factor;
+#pragma unroll
+  for (int i = 0; i < N; ++i) factor.v[i] = A(1);
+  int held = -1;
+#pragma unroll
+  for (int u = 0; u < ahead; ++u) {
+    const int r = first + u * step;
+    if (r >= rows) continue;
+    if (gate.data) {
+      const int g = group(r);
+      if (g != held) factor = load_as<N, A>(gate(g) + c);
+      held = g;
+    }
+    Pack<A, N> out;
+#pragma unroll
+    for (int i = 0; i < N; ++i) out.v[i] = factor.v[i] * cast<A>(b[u].v[i]);
+    if (base.data) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) out.v[i] += cast<A>(a[u].v[i]);
+    }
+    store_as<N>(y(r) + c, out);
+  }
+}
+
+/// What a row adds to the gradient of its gate.
+template <class T>
+struct GateTerms {
+  Rows<const T> dy, h;
+
+  template <bool Aligned, int N, class A>
+  __device__ __forceinline__ void operator()(int r, int c, int n, Pack<A, N> (&out)[1]) const {
+    const Pack<A, N> a = load_pack<Aligned, N, A>(dy(r) + c, n), b = load_pack<Aligned, N, A>(h(r) + c, n);
+#pragma unroll
+    for (int i = 0; i < N; ++i) out[0].v[i] = a.v[i] * b.v[i];
+  }
+};
+
+SEGUE_KERNELS_END
+
+SEGUE_NAMESPACE_BEGIN
+namespace detail {
+
+template <class T, class TM>
+void gated_rows(Exec<Cuda>& exec, const char* op, const View<const T, 2, CudaSpace>& base,
+                const View<const T, 2, CudaSpace>& h, const ops::Gate<TM, CudaSpace>& gate,
+                const View<T, 2, CudaSpace>& y) {
+  const int rows = int_extent(op, "rows", y.extent(0)), columns = int_extent(op, "columns", y.extent(1));
+  if (rows == 0) return;
+  const auto start = [&](auto width) {
+    const std::int64_t across = ceil_div(columns, width());
+    const std::int64_t x = std::min<std::int64_t>(across, 256), rows_at_once = 256 / x;
+    const std::int64_t blocks = ceil_div(across, x) * ceil_div(rows, 4 * rows_at_once);
+    launch(exec, op, kernels::gated_rows<width(), T, TM>, dim3(static_cast<unsigned>(blocks)),
+           dim3(static_cast<unsigned>(x), static_cast<unsigned>(rows_at_once)), 0, rows, columns, rows_at(base),
+           rows_at(h), rows_at(gate.gate), row_groups(gate.group, gate.rows_per_group), rows_at(y));
+  };
+  constexpr int pack = kernels::pack_of<T>;
+  if (packs(base, pack) && packs(h, pack) && packs(gate.gate, pack) && packs(y, pack))
+    start(std::integral_constant<int, pack>{});
+  else
+    start(std::integral_constant<int, 1>{});
+}
+
+}  // namespace detail
+
+template <>
+struct Kernel<op::GatedResidualForward, Cuda> {
+  template <class T, class TM>
+  static void run(Exec<Cuda>& exec, View<const T, 2, CudaSpace> x, View<const T, 2, CudaSpace> h,
+                  const ops::Gate<TM, CudaSpace>& gate, View<T, 2, CudaSpace> y) {
+    detail::gated_rows(exec, "gated_residual_forward", x, h, gate, y);
+  }
+};
+
+template <>
+struct Kernel<op::GatedResidualBackward, Cuda> {
+  template <class T>
+  static std::int64_t workspace_bytes(const Exec<Cuda>&, std::int64_t rows, std::int64_t columns,
+                                      std::int64_t table_rows) {
+    return detail::column_sums_bytes<Accum<T>>(1, rows, columns, table_rows);
+  }
+
+  template <class T, class TM>
+  static void run(Exec<Cuda>& exec, View<const T, 2, CudaSpace> dy, View<const T, 2, CudaSpace> h,
+                  const ops::Gate<TM, CudaSpace>& gate, View<T, 2, CudaSpace> dh, ops::GradMode dh_mode,
+                  View<TM, 2, CudaSpace> dgate, ops::GradMode dgate_mode, View<std::byte, 1, CudaSpace> scratch) {
+    constexpr const char* op = "gated_residual_backward";
+    constexpr int pack = kernels::pack_of<T>;
+    // First, because dh may overwrite dy.
+    if (dgate.data_handle())
+      detail::column_sums<1, Accum<T>, pack>(exec, op, dy.extent(0), dy.extent(1), gate.gate.extent(0),
+                                             detail::row_groups(gate.group, gate.rows_per_group),
+                                             kernels::GateTerms<T>{detail::rows_at(dy), detail::rows_at(h)},
+                                             detail::packs(dy, pack) && detail::packs(h, pack), scratch.data_handle(),
+                                             detail::column_results(dgate_mode, dgate));
+    if (dh.data_handle())
+      detail::gated_rows(
+          exec, op,
+          dh_mode == ops::GradMode::accumulate ? View<const T, 2, CudaSpace>(dh) : View<const T, 2, CudaSpace>{}, dy,
+          gate, dh);
+  }
+};
+
+SEGUE_NAMESPACE_END
