@@ -89,27 +89,40 @@ struct Inputs {
     return r;
   }
 
-  /// Through the operators. Tokens lie `padding` elements apart; outputs are NaN before.
+  /// Through the operators. Tokens lie `padding` elements apart; outputs and gaps are NaN before, gaps also after.
   template <class T>
   Reference run(Exec<Device>& exec, std::int64_t padding = 0) const {
+    using Space = typename Device::Space;
     const std::int64_t row = s.heads * s.head_dim;
-    std::vector<Tensor<T, 2, typename Device::Space>> kept;
+    std::vector<Tensor<T, 2, Space>> kept;
     const auto hold = [&](std::int64_t count, const Values& values) {
       kept.push_back(support::operand<T>(exec, Shape<2>{s.batch * count, row}, values, padding));
-      return View<T, 4, typename Device::Space>(kept.back().data_handle(), {s.batch, count, s.heads, s.head_dim},
-                                                {count * (row + padding), row + padding, s.head_dim, 1});
+      return View<T, 4, Space>(kept.back().data_handle(), {s.batch, count, s.heads, s.head_dim},
+                               {count * (row + padding), row + padding, s.head_dim, 1});
     };
     const auto qv = hold(s.queries, q), kv = hold(s.keys, k), vv = hold(s.keys, v), doutv = hold(s.queries, dout);
     const auto outv = hold(s.queries, {}), dqv = hold(s.queries, {}), dkv = hold(s.keys, {}), dvv = hold(s.keys, {});
     const auto lse = support::poisoned<Accum<T>>(exec, Shape<3>{s.batch, s.heads, s.queries});
-    const auto mask_bytes = exec.template empty<std::uint8_t, 2>({s.batch, s.keys});
-    for (std::size_t i = 0; i < mask.size(); ++i) mask_bytes.data_handle()[i] = mask[i] != 0 ? 255 : 0;
-    const View<const std::uint8_t, 2, typename Device::Space> shown =
-        mask.empty() ? View<const std::uint8_t, 2, typename Device::Space>() : mask_bytes.cview();
+    std::vector<std::uint8_t> bytes;
+    for (const double m : mask) bytes.push_back(m != 0 ? 255 : 0);
+    const auto mask_bytes = support::tensor_of(exec, bytes);
+    const View<const std::uint8_t, 2, Space> shown =
+        mask.empty() ? View<const std::uint8_t, 2, Space>()
+                     : View<const std::uint8_t, 2, Space>(mask_bytes.data_handle(), {s.batch, s.keys});
     ops::attention_forward(exec, qv, kv, vv, shown, scale, outv, lse,
                            support::scratch_of(exec, ops::attention_forward_workspace_bytes<T>(exec, s)));
     ops::attention_backward(exec, doutv, qv, kv, vv, shown, scale, outv, lse, dqv, dkv, dvv,
                             support::scratch_of(exec, ops::attention_backward_workspace_bytes<T>(exec, s)));
+    std::size_t touched = 0;
+    for (std::size_t i = 4; padding > 0 && i < kept.size(); ++i) {
+      const auto memory =
+          support::memory_of<Space>(static_cast<const T*>(kept[i].data_handle()), kept[i].extent(0) * (row + padding));
+      for (std::size_t at = 0; at < memory.size(); ++at) {
+        const double x = cast<double>(memory[at]);
+        if (static_cast<std::int64_t>(at) % (row + padding) >= row && x == x) ++touched;
+      }
+    }
+    CHECK(touched == 0);
     return {support::values_of(kept[4]), support::values_of(lse), support::values_of(kept[5]),
             support::values_of(kept[6]), support::values_of(kept[7])};
   }
@@ -151,8 +164,21 @@ TEMPLATE_TEST_CASE("attention and its gradients agree with a double reference", 
 TEST_CASE("attention takes any head dimension and long rows of keys", "[attention]") {
   verify_attention<float>({1, 9, 20, 1, 128});
   verify_attention<float>({1, 3, 17, 1, 256});
+  verify_attention<float>({1, 5, 9, 1, 300});
   verify_attention<float>({1, 40, 1100, 1, 16});
   verify_attention<float>({1, 200, 1, 3, 12});
+}
+
+TEMPLATE_TEST_CASE("attention over 16-bit elements at the edges of tiles", "[attention]", bfloat16, float16) {
+  using T = TestType;
+  for (const std::int64_t d : {64, 128, 256}) {
+    verify_attention<T>({1, 128, 128, 1, d});
+    verify_attention<T>({1, 129, 191, 2, d}, false, 8);
+    verify_attention<T>({2, 63, 65, 1, d}, false, 5);  // rows that are not aligned
+    verify_attention<T>({1, 1, 257, 1, d - 8});
+    verify_attention<T>({1, 260, 1, 2, d - 3});
+  }
+  verify_attention<T>({1, 3, 5, 1, 264});
 }
 
 TEST_CASE("attention skips the keys that the mask hides", "[attention]") {
@@ -160,25 +186,42 @@ TEST_CASE("attention skips the keys that the mask hides", "[attention]") {
   verify_attention<float>({3, 20, 50, 2, 24}, true, 1);
   verify_attention<double>({2, 66, 310, 1, 8}, true);
   verify_attention<bfloat16>({2, 5, 40, 2, 8}, true);
+  verify_attention<bfloat16>({3, 70, 200, 1, 64}, true);
+  verify_attention<float16>({2, 130, 330, 1, 128}, true, 8);
 }
 
-TEST_CASE("hidden keys may hold anything", "[attention]") {
+TEMPLATE_TEST_CASE("hidden keys may hold anything", "[attention]", float, bfloat16) {
+  using T = TestType;
   Exec<Device> exec;
   const ops::AttentionShape s{2, 10, 30, 1, 8};
-  Inputs in = Inputs::random<float>(s, true);
-  const Reference clean = in.run<float>(exec);
+  Inputs in = Inputs::random<T>(s, true);
+  const Reference clean = in.run<T>(exec);
   for (std::size_t i = 0; i < in.mask.size(); ++i)
     if (in.mask[i] == 0) in.k[i * 8 + 3] = in.v[i * 8] = std::numeric_limits<double>::quiet_NaN();
-  CHECK(same(in.run<float>(exec), clean));
+  CHECK(same(in.run<T>(exec), clean));
 }
 
-TEST_CASE("attention over nothing", "[attention]") {
+TEMPLATE_TEST_CASE("attention over nothing", "[attention]", float, bfloat16) {
+  using T = TestType;
   Exec<Device> exec;
-  verify_attention<float>({1, 4, 0, 2, 8});
-  const Reference no_queries = Inputs::random<float>({1, 0, 4, 2, 8}).run<float>(exec);
+  verify_attention<T>({1, 4, 0, 2, 8});
+  const Reference no_queries = Inputs::random<T>({1, 0, 4, 2, 8}).template run<T>(exec);
   CHECK(no_queries.dk == Values(64, 0.0));
   CHECK(no_queries.dv == Values(64, 0.0));
-  CHECK(Inputs::random<float>({0, 4, 4, 2, 8}).run<float>(exec).out.empty());
+  CHECK(Inputs::random<T>({0, 4, 4, 2, 8}).template run<T>(exec).out.empty());
+}
+
+TEMPLATE_TEST_CASE("the scale of attention may be negative or nothing", "[attention]", float, bfloat16) {
+  for (const float scale : {-0.3f, 0.0f}) {
+    Inputs in = Inputs::random<TestType>({2, 20, 70, 1, 16}, true);
+    in.scale = scale;
+    Exec<Device> exec;
+    const Reference got = in.run<TestType>(exec), want = in.reference();
+    CHECK(support::worst_difference(got.out, want.out) <= 3 * support::rounding<TestType> + 1e-5);
+    CHECK(support::worst_difference(got.lse, want.lse) <= 1e-5);
+    CHECK(support::worst_difference(got.dq, want.dq) <= 4 * support::rounding<TestType> + 1e-5);
+    CHECK(support::worst_difference(got.dk, want.dk) <= 4 * support::rounding<TestType> + 1e-5);
+  }
 }
 
 TEST_CASE("large scores do not overflow the softmax", "[attention]") {
@@ -191,15 +234,18 @@ TEST_CASE("large scores do not overflow the softmax", "[attention]") {
   CHECK(support::worst_difference(got.dv, want.dv) <= 1e-3);
 }
 
-TEST_CASE("attention gives the same bits at any thread count and in any batch", "[attention]") {
+// Threads are a CPU's; elsewhere this runs the same thing several times.
+TEMPLATE_TEST_CASE("attention gives the same bits at any thread count and in any batch", "[attention]", float,
+                   bfloat16) {
+  using T = TestType;
   for (const bool masked : {false, true}) {
     const ops::AttentionShape s{3, 130, 300, 2, 24};
-    const Inputs in = Inputs::random<float>(s, masked);
+    const Inputs in = Inputs::random<T>(s, masked);
     Exec<Device> one(typename Exec<Device>::Options{.threads = 1});
-    const Reference whole = in.run<float>(one);
+    const Reference whole = in.run<T>(one);
     for (const int threads : {2, 3, 7}) {
       Exec<Device> several(typename Exec<Device>::Options{.threads = threads});
-      CHECK(same(in.run<float>(several), whole));
+      CHECK(same(in.run<T>(several), whole));
     }
     // The last sample alone.
     Inputs last = in;
@@ -210,24 +256,25 @@ TEST_CASE("attention gives the same bits at any thread count and in any batch", 
     for (Values* x : {&last.q, &last.k, &last.v, &last.dout}) *x = tail(*x);
     if (masked) last.mask = tail(in.mask);
     Exec<Device> two(typename Exec<Device>::Options{.threads = 2});
-    const Reference alone = last.run<float>(two);
+    const Reference alone = last.run<T>(two);
     CHECK(same(alone, {tail(whole.out), tail(whole.lse), tail(whole.dq), tail(whole.dk), tail(whole.dv)}));
   }
 }
 
-TEST_CASE("each gradient of attention may be left out", "[attention]") {
+TEMPLATE_TEST_CASE("each gradient of attention may be left out", "[attention]", float, bfloat16) {
+  using T = TestType;
   Exec<Device> exec;
-  const ops::AttentionShape s{1, 20, 30, 2, 8};
-  const Inputs in = Inputs::random<float>(s);
-  const Reference all = in.run<float>(exec);
+  const ops::AttentionShape s{1, 200, 30, 2, 8};
+  const Inputs in = Inputs::random<T>(s);
+  const Reference all = in.run<T>(exec);
   const auto make = [&](std::int64_t tokens, const Values& v) {
-    return support::operand<float>(exec, Shape<4>{1, tokens, 2, 8}, v);
+    return support::operand<T>(exec, Shape<4>{1, tokens, 2, 8}, v);
   };
-  const auto q = make(20, in.q), k = make(30, in.k), v = make(30, in.v), out = make(20, all.out),
-             dout = make(20, in.dout);
-  const auto lse = support::operand<float>(exec, Shape<3>{1, 2, 20}, all.lse);
-  const auto scratch = support::scratch_of(exec, ops::attention_backward_workspace_bytes<float>(exec, s));
-  const auto dq = make(20, {}), dk = make(30, {}), dv = make(30, {});
+  const auto q = make(200, in.q), k = make(30, in.k), v = make(30, in.v), out = make(200, all.out),
+             dout = make(200, in.dout);
+  const auto lse = support::operand<float>(exec, Shape<3>{1, 2, 200}, all.lse);
+  const auto scratch = support::scratch_of(exec, ops::attention_backward_workspace_bytes<T>(exec, s));
+  const auto dq = make(200, {}), dk = make(30, {}), dv = make(30, {});
   ops::attention_backward(exec, dout, q, k, v, {}, in.scale, out, lse, dq, {}, {}, scratch);
   ops::attention_backward(exec, dout, q, k, v, {}, in.scale, out, lse, {}, dk, {}, scratch);
   ops::attention_backward(exec, dout, q, k, v, {}, in.scale, out, lse, {}, {}, dv, scratch);
@@ -236,17 +283,56 @@ TEST_CASE("each gradient of attention may be left out", "[attention]") {
   CHECK(support::values_of(dv) == all.dv);
 }
 
+TEMPLATE_TEST_CASE("attention needs neither lse nor tokens before heads", "[attention]", float, bfloat16) {
+  using T = TestType;
+  Exec<Device> exec;
+  const ops::AttentionShape s{2, 70, 90, 3, 16};
+  const Inputs in = Inputs::random<T>(s);
+  // The same values as (B, H, T, D).
+  const auto make = [&](std::int64_t tokens, const Values& values) {
+    Values moved(values.size());
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(values.size()); ++i) {
+      const std::int64_t c = i % 16, h = i / 16 % 3, t = i / 48 % tokens, b = i / 48 / tokens;
+      moved[static_cast<std::size_t>(((b * 3 + h) * tokens + t) * 16 + c)] = values[static_cast<std::size_t>(i)];
+    }
+    return support::operand<T>(exec, Shape<4>{2, 3, tokens, 16}, moved);
+  };
+  const auto view = [](const auto& x) {
+    return View<T, 4, typename Device::Space>(x.data_handle(), {2, x.extent(2), 3, 16},
+                                              {3 * x.extent(2) * 16, 16, x.extent(2) * 16, 1});
+  };
+  const auto q = make(70, in.q), k = make(90, in.k), v = make(90, in.v), out = make(70, {});
+  ops::attention_forward(exec, view(q), view(k), view(v), {}, in.scale, view(out), {},
+                         support::scratch_of(exec, ops::attention_forward_workspace_bytes<T>(exec, s)));
+  CHECK(support::values_of(out) == support::values_of(make(70, in.run<T>(exec).out)));
+}
+
 TEST_CASE("attention names the argument that does not fit", "[attention]") {
   Exec<Device> exec;
   const ops::AttentionShape s{1, 4, 6, 2, 8};
   const auto q = support::poisoned<float>(exec, Shape<4>{1, 4, 2, 8}),
              k = support::poisoned<float>(exec, Shape<4>{1, 6, 2, 8});
-  const auto scratch = support::scratch_of(exec, ops::attention_forward_workspace_bytes<float>(exec, s));
+  const auto lse = support::poisoned<float>(exec, Shape<3>{1, 2, 4});
+  const auto scratch = support::scratch_of(exec, ops::attention_backward_workspace_bytes<float>(exec, s));
   CHECK(support::message_of<InputError>([&] { ops::attention_forward(exec, q, k, q, {}, 1.0f, q, {}, scratch); }) ==
         "attention_forward: shape of v is (1, 4, 2, 8), expected (1, 6, 2, 8)");
   CHECK(support::message_of<InputError>([&] { ops::attention_forward(exec, q, k, k, {}, 1.0f, k, {}, scratch); }) ==
         "attention_forward: shape of out is (1, 6, 2, 8), expected (1, 4, 2, 8)");
-  CHECK(support::contains(support::message_of<InputError>(
-                              [&] { ops::attention_forward(exec, q, k, k, {}, 1.0f, q, {}, scratch.slice(0, 0, 64)); }),
-                          "attention_forward: size of scratch is 64, expected"));
+  CHECK(support::contains(support::message_of<InputError>([&] {
+                            ops::attention_backward(exec, q, q, k, k, {}, 1.0f, q, lse, q, k, k,
+                                                    scratch.slice(0, 0, 64));
+                          }),
+                          "attention_backward: size of scratch is 64, expected"));
+}
+
+TEST_CASE("attention is planned without memory", "[attention]") {
+  Exec<Device> exec;
+  exec.set_planning(true);
+  const ops::AttentionShape s{1, 4, 6, 2, 8};
+  const auto q = exec.template empty<float, 4>({1, 4, 2, 8}), k = exec.template empty<float, 4>({1, 6, 2, 8});
+  const auto lse = exec.template empty<float, 3>({1, 2, 4});
+  const auto scratch = support::scratch_of(exec, ops::attention_backward_workspace_bytes<float>(exec, s));
+  ops::attention_forward(exec, q, k, k, {}, 1.0f, q, lse,
+                         support::scratch_of(exec, ops::attention_forward_workspace_bytes<float>(exec, s)));
+  ops::attention_backward(exec, q, q, k, k, {}, 1.0f, q, lse, q, k, k, scratch);
 }

@@ -1,0 +1,278 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "segue/core/launch.cuh"
+#include "segue/ops/attention.hpp"
+#include "segue/ops/cuda/access.cuh"
+#include "segue/ops/cuda/attention_backward.cuh"
+#include "segue/ops/cuda/attention_delta.cuh"
+#include "segue/ops/cuda/attention_forward.cuh"
+#include "segue/ops/cuda/attention_plain.cuh"
+
+SEGUE_NAMESPACE_BEGIN
+namespace detail {
+
+/// Head dimensions for which there are tiles; others are padded to the next one.
+using AttentionDims = std::integer_sequence<int, 64, 128, 256>;
+
+inline int attention_tile_dim(std::int64_t d) { return d <= 64 ? 64 : d <= 128 ? 128 : 256; }
+
+template <class F>
+void with_attention_dim(const char* op, std::int64_t d, F&& f) {
+  dispatch(op, "head dimension of a tile", attention_tile_dim(d), AttentionDims{}, std::forward<F>(f));
+}
+
+/// Whether the kernels on tensor cores take these operands: 16-bit elements, and the device has room for their tiles.
+template <class T>
+bool attention_has_tiles(const Exec<Cuda>& exec, std::int64_t head_dim, bool backward) {
+  if constexpr (std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>) {
+    if (head_dim > 256) return false;
+    int room = 0, need = 0;
+    cuda_check(cudaDeviceGetAttribute(&room, cudaDevAttrMaxSharedMemoryPerBlockOptin, exec.device()), "attention");
+    with_attention_dim("attention", head_dim, [&](auto d) {
+      need = backward ? kernels::AttentionBackwardTile<d()>::shared_bytes
+                      : kernels::AttentionForwardTile<d()>::shared_bytes;
+    });
+    return need <= room;
+  } else {
+    return false;
+  }
+}
+
+inline void check_attention_size(const char* op, const ops::AttentionShape& s) {
+  constexpr std::int64_t most = std::int64_t{1} << 30;
+  check(s.queries < most && s.keys < most && s.batch * s.heads * ceil_div(std::max(s.queries, s.keys), 32) < most, op,
+        "the tokens of all samples and heads together are more than the kernels count");
+}
+
+template <class T>
+kernels::AttentionRows<T> attention_rows(const View<T, 4, CudaSpace>& x) {
+  return {x.data_handle(), x.stride(0), x.stride(1), x.stride(2), packs(x, 16 / sizeof(T))};
+}
+
+/// How the backward's work is cut, and where in scratch its parts lie. It depends on one sample and the device alone.
+struct AttentionBackwardPlan {
+  std::int64_t query_tiles = 0, key_tiles = 0, splits = 1, split_tiles = 0, chains = 0, chain_tiles = 1;
+  std::int64_t padded_queries = 0;
+  std::size_t lse = 0, delta = 0, counters = 0, dq = 0, dk = 0, dv = 0, bytes = 0;
+
+  template <class T>
+  static AttentionBackwardPlan make(const Exec<Cuda>& exec, const ops::AttentionShape& s) {
+    AttentionBackwardPlan plan;
+    if (!attention_has_tiles<T>(exec, s.head_dim, true)) {
+      plan.padded_queries = s.queries;
+      plan.place<Accum<T>>(s, 0, 0);
+      return plan;
+    }
+    with_attention_dim("attention_backward", s.head_dim, [&](auto d) {
+      using Tile = kernels::AttentionBackwardTile<d()>;
+      plan.query_tiles = ceil_div(s.queries, Tile::queries);
+      plan.key_tiles = ceil_div(s.keys, Tile::keys);
+      plan.padded_queries = plan.query_tiles * Tile::queries;
+      plan.cut(exec, s.heads, std::int64_t{4} * Tile::dq_elements, std::int64_t{4} * Tile::dk_elements);
+      plan.place<float>(s, Tile::dq_elements, Tile::dk_elements);
+    });
+    return plan;
+  }
+
+ private:
+  /// What parts of one sample may take.
+  static constexpr std::int64_t part_bytes = std::int64_t{64} << 20;
+
+  void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t dq_tile_bytes, std::int64_t dk_tile_bytes) {
+    const std::int64_t units = std::max<std::int64_t>(1, heads * key_tiles);
+    // Waves of blocks, each as long as its tiles of queries and what a block costs beside (in tiles).
+    std::int64_t best = -1;
+    for (std::int64_t n = 1; n <= std::min<std::int64_t>(query_tiles, 32); ++n) {
+      const std::int64_t tiles = ceil_div(query_tiles, n);
+      if (ceil_div(query_tiles, tiles) != n || (n > 1 && 2 * n * units * dk_tile_bytes > part_bytes)) continue;
+      const std::int64_t cost = ceil_div(units * n, exec.multiprocessors()) * (tiles + (n > 1 ? 3 : 2));
+      if (best >= 0 && cost >= best) continue;
+      best = cost;
+      splits = n;
+      split_tiles = tiles;
+    }
+    const std::int64_t buffers = part_bytes / std::max<std::int64_t>(1, heads * query_tiles * dq_tile_bytes);
+    chain_tiles = std::max<std::int64_t>(1, ceil_div(key_tiles, std::max<std::int64_t>(1, buffers)));
+    chains = ceil_div(key_tiles, chain_tiles);
+  }
+
+  template <class A>
+  void place(const ops::AttentionShape& s, std::int64_t dq_tile, std::int64_t dk_tile) {
+    const std::int64_t pairs = s.batch * s.heads;
+    const auto take = [&](std::int64_t n) {
+      const std::size_t at = bytes;
+      bytes += static_cast<std::size_t>(ceil_div(n, 256) * 256);
+      return at;
+    };
+    constexpr std::int64_t size = sizeof(A);
+    lse = take(pairs * padded_queries * size);
+    delta = take(pairs * padded_queries * size);
+    counters = take((1 + pairs * key_tiles * splits) * 4);
+    dq = take(chains * pairs * query_tiles * dq_tile * size);
+    dk = take(splits > 1 ? splits * pairs * key_tiles * dk_tile * size : 0);
+    dv = take(splits > 1 ? splits * pairs * key_tiles * dk_tile * size : 0);
+    bytes += 256;  // the start is aligned
+  }
+};
+
+/// Tiles of rows of all heads, by slices of columns.
+template <class T>
+dim3 plain_grid(const ops::AttentionShape& s, std::int64_t rows) {
+  constexpr int side = kernels::AttentionPlainTile<T>::side;
+  return dim3(static_cast<unsigned>(s.batch * s.heads * ceil_div(rows, side)),
+              static_cast<unsigned>(ceil_div(s.head_dim, side)));
+}
+
+inline std::byte* aligned_scratch(std::byte* p) {
+  return reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(p) + 255) / 256 * 256);
+}
+
+}  // namespace detail
+
+template <>
+struct Kernel<op::AttentionForward, Cuda> {
+  template <class T>
+  static std::size_t workspace_bytes(const Exec<Cuda>&, const ops::AttentionShape&) {
+    return 0;
+  }
+
+  template <class T>
+  static void run(Exec<Cuda>& exec, const ops::AttentionShape& s, View<const T, 4, CudaSpace> q,
+                  View<const T, 4, CudaSpace> k, View<const T, 4, CudaSpace> v,
+                  View<const std::uint8_t, 2, CudaSpace> key_mask, float scale, View<T, 4, CudaSpace> out,
+                  View<Accum<T>, 3, CudaSpace> lse, View<std::byte, 1, CudaSpace>) {
+    constexpr const char* op = "attention_forward";
+    detail::check_attention_size(op, s);
+    if constexpr (sizeof(T) == 2) {
+      if (detail::attention_has_tiles<T>(exec, s.head_dim, false)) {
+        detail::with_attention_dim(op, s.head_dim, [&](auto d) {
+          using Tile = kernels::AttentionForwardTile<d()>;
+          kernels::AttentionForwardArguments<T> p{};
+          p.q = detail::attention_rows(q), p.k = detail::attention_rows(k), p.v = detail::attention_rows(v);
+          p.out = detail::attention_rows(out);
+          p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
+          p.lse = lse.data_handle(), p.lse_batch = lse.stride(0), p.lse_head = lse.stride(1);
+          p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys);
+          p.heads = static_cast<int>(s.heads), p.head_dim = static_cast<int>(s.head_dim);
+          p.query_tiles = static_cast<int>(ceil_div(s.queries, Tile::queries));
+          // Not 0: a hidden key's score is -inf, and must stay so.
+          p.scale = std::max(std::abs(scale) * 1.44269504f, 1e-30f), p.negative = scale < 0;
+          launch(exec, op, kernels::attention_forward_tiles<T, d()>,
+                 dim3(static_cast<unsigned>(s.batch * s.heads * p.query_tiles)), dim3(Tile::threads),
+                 Tile::shared_bytes, p);
+        });
+        return;
+      }
+    }
+    kernels::AttentionPlainArguments<T> p{};
+    p.q = detail::attention_rows(q), p.k = detail::attention_rows(k), p.v = detail::attention_rows(v);
+    p.out = detail::attention_rows(out);
+    p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
+    p.lse = lse.data_handle(), p.lse_batch = lse.stride(0), p.lse_head = lse.stride(1);
+    p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys), p.heads = static_cast<int>(s.heads);
+    p.head_dim = static_cast<int>(s.head_dim), p.scale = scale;
+    using Tile = kernels::AttentionPlainTile<T>;
+    launch(exec, op, kernels::attention_forward_plain<T>, detail::plain_grid<T>(s, s.queries), dim3(Tile::threads), 0,
+           p);
+  }
+};
+
+template <>
+struct Kernel<op::AttentionBackward, Cuda> {
+  template <class T>
+  static std::size_t workspace_bytes(const Exec<Cuda>& exec, const ops::AttentionShape& s) {
+    return detail::AttentionBackwardPlan::make<T>(exec, s).bytes;
+  }
+
+  template <class T>
+  static void run(Exec<Cuda>& exec, const ops::AttentionShape& s, View<const T, 4, CudaSpace> dout,
+                  View<const T, 4, CudaSpace> q, View<const T, 4, CudaSpace> k, View<const T, 4, CudaSpace> v,
+                  View<const std::uint8_t, 2, CudaSpace> key_mask, float scale, View<const T, 4, CudaSpace> out,
+                  View<const Accum<T>, 3, CudaSpace> lse, View<T, 4, CudaSpace> dq, View<T, 4, CudaSpace> dk,
+                  View<T, 4, CudaSpace> dv, View<std::byte, 1, CudaSpace> scratch) {
+    using A = Accum<T>;
+    constexpr const char* op = "attention_backward";
+    detail::check_attention_size(op, s);
+    if (s.batch * s.heads * s.head_dim == 0) return;
+    const auto plan = detail::AttentionBackwardPlan::make<T>(exec, s);
+    std::byte* base = detail::aligned_scratch(scratch.data_handle());
+    const auto at = [&](std::size_t offset) { return reinterpret_cast<A*>(base + offset); };
+    const bool tiles = plan.chain_tiles > 0 && detail::attention_has_tiles<T>(exec, s.head_dim, true);
+    const std::int64_t pairs = s.batch * s.heads;
+
+    kernels::AttentionDeltaArguments<T> r{};
+    r.out = detail::attention_rows(out), r.dout = detail::attention_rows(dout);
+    r.lse = lse.data_handle(), r.lse_batch = lse.stride(0), r.lse_head = lse.stride(1);
+    r.rows_lse = at(plan.lse), r.delta = at(plan.delta), r.lse_factor = tiles ? A(1.4426950408889634) : A(1);
+    r.count = pairs * plan.padded_queries, r.rows = static_cast<int>(plan.padded_queries);
+    r.queries = static_cast<int>(s.queries), r.heads = static_cast<int>(s.heads);
+    r.head_dim = static_cast<int>(s.head_dim);
+    r.counters = reinterpret_cast<unsigned*>(base + plan.counters);
+    r.counter_count = 1 + pairs * plan.key_tiles * plan.splits;
+    launch(exec, op, kernels::attention_delta<T>,
+           dim3(static_cast<unsigned>(std::max<std::int64_t>(1, ceil_div(r.count, 16)))), dim3(256), 0, r);
+
+    if constexpr (sizeof(T) == 2) {
+      if (tiles) {
+        kernels::AttentionBackwardArguments<T> p{};
+        p.q = detail::attention_rows(q), p.k = detail::attention_rows(k), p.v = detail::attention_rows(v);
+        p.dout = detail::attention_rows(dout);
+        p.dq = detail::attention_rows(dq), p.dk = detail::attention_rows(dk), p.dv = detail::attention_rows(dv);
+        p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
+        p.lse = r.rows_lse, p.delta = r.delta;
+        p.dq_parts = at(plan.dq), p.dk_parts = at(plan.dk), p.dv_parts = at(plan.dv);
+        p.ticket = r.counters, p.progress = r.counters + 1;
+        p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys);
+        p.heads = static_cast<int>(s.heads), p.head_dim = static_cast<int>(s.head_dim);
+        p.pairs = static_cast<int>(pairs);
+        p.query_tiles = static_cast<int>(plan.query_tiles), p.key_tiles = static_cast<int>(plan.key_tiles);
+        p.splits = static_cast<int>(plan.splits), p.split_tiles = static_cast<int>(plan.split_tiles);
+        p.chains = static_cast<int>(plan.chains), p.chain_tiles = static_cast<int>(plan.chain_tiles);
+        p.scale = scale, p.scale_2 = scale * 1.44269504f;
+        detail::with_attention_dim(op, s.head_dim, [&](auto d) { run_tiles<T, d()>(exec, op, p); });
+        return;
+      }
+    }
+    kernels::AttentionPlainArguments<T> p{};
+    p.q = detail::attention_rows(q), p.k = detail::attention_rows(k), p.v = detail::attention_rows(v);
+    p.dout = detail::attention_rows(dout);
+    p.dq = detail::attention_rows(dq), p.dk = detail::attention_rows(dk), p.dv = detail::attention_rows(dv);
+    p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
+    p.rows_lse = r.rows_lse, p.delta = r.delta;
+    p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys), p.heads = static_cast<int>(s.heads);
+    p.head_dim = static_cast<int>(s.head_dim), p.scale = scale;
+    using Tile = kernels::AttentionPlainTile<T>;
+    if (dq.data_handle() && s.queries > 0)
+      launch(exec, op, kernels::attention_backward_queries_plain<T>, detail::plain_grid<T>(s, s.queries),
+             dim3(Tile::threads), 0, p);
+    if ((dk.data_handle() || dv.data_handle()) && s.keys > 0)
+      launch(exec, op, kernels::attention_backward_keys_plain<T>, detail::plain_grid<T>(s, s.keys), dim3(Tile::threads),
+             0, p);
+  }
+
+ private:
+  template <class T, int D>
+  static void run_tiles(Exec<Cuda>& exec, const char* op, const kernels::AttentionBackwardArguments<T>& p) {
+    using Tile = kernels::AttentionBackwardTile<D>;
+    const auto blocks = [](std::int64_t n) { return dim3(static_cast<unsigned>(n)); };
+    const std::int64_t key_tiles = std::int64_t{p.pairs} * p.key_tiles;
+    if (key_tiles > 0)
+      launch(exec, op, kernels::attention_backward_tiles<T, D>, blocks(key_tiles * p.splits), dim3(Tile::threads),
+             Tile::shared_bytes, p);
+    std::int64_t units = p.dq.data ? std::int64_t{p.pairs} * p.query_tiles : 0;
+    if (p.splits > 1) units += key_tiles * ((p.dk.data ? 1 : 0) + (p.dv.data ? 1 : 0));
+    if (units > 0)
+      launch(exec, op, kernels::attention_finish<T, D>, blocks(units), dim3(Tile::threads),
+             std::max(Tile::query_bytes, Tile::key_bytes), p);
+  }
+};
+
+SEGUE_NAMESPACE_END
