@@ -3,7 +3,6 @@
 
 // Included by one source a device, which defines `Device` and includes its kernels.
 #include "segue/ops/activation.hpp"
-#include "segue/testing/check_gradients.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
 #include "support/operands.hpp"
@@ -29,41 +28,27 @@ constexpr Activation activations[] = {Activation::none, Activation::gelu_tanh, A
 
 }  // namespace
 
-TEST_CASE("activations follow their formula and their gradients central differences") {
+TEST_CASE("activations follow their formula") {
   Exec<Device> exec({.threads = 2});
   for (const Activation activation : activations) {
-    const Values xs = support::random_values<double>(5 * 37, 1, 6), dys = support::random_values<double>(5 * 37, 2);
+    const Values xs = support::random_values<double>(5 * 37, 1, 6);
     const auto x = support::operand<double>(exec, Shape<2>{5, 37}, xs, 1);
-    const auto dy = support::operand<double>(exec, Shape<2>{5, 37}, dys, 2);
-    const auto y = support::poisoned<double>(exec, Shape<2>{5, 37}, 3),
-               dx = support::poisoned<double>(exec, Shape<2>{5, 37});
+    const auto y = support::poisoned<double>(exec, Shape<2>{5, 37}, 3);
     Values expected = xs;
     for (double& v : expected) v = formula(activation, v);
     ops::activation_forward(exec, activation, x, y.view());
     CHECK(support::worst_difference(support::values_of(y), expected) < 1e-13);
-    ops::activation_backward(exec, activation, x, dy, dx.view(), GradMode::overwrite);
-    const auto check = testing::check_gradients(
-        [&] {
-          ops::activation_forward(exec, activation, x, y.view());
-          const Values out = support::values_of(y);
-          double sum = 0;
-          for (std::size_t i = 0; i < out.size(); ++i) sum += dys[i] * out[i];
-          return sum;
-        },
-        {{"x", x, dx}});
-    INFO(check.message);
-    CHECK(check.ok);
   }
 }
 
 TEMPLATE_TEST_CASE("activations of every type agree with double", "", float, bfloat16, float16) {
   for (const Activation activation : activations)
-    for (const std::int64_t columns : {0, 1, 8, 333, 20000}) {
+    for (const std::int64_t columns : {0, 1, 8, 40, 333, 20000}) {
       const Shape<3> shape{2, 2, columns};
       const Values xs = support::random_values<TestType>(4 * columns, 1, 12);
       const Values dys = support::random_values<TestType>(4 * columns, 2);
-      std::vector<Values> results[2];
-      const auto run = [&]<class T>(Exec<Device>& exec, T) {
+      const auto run = [&](auto& exec, auto type) {
+        using T = decltype(type);
         const auto x = support::operand<T>(exec, shape, xs, columns % 2), dy = support::operand<T>(exec, shape, dys);
         const auto y = support::poisoned<T>(exec, shape, columns % 2), dx = support::poisoned<T>(exec, shape);
         ops::activation_forward(exec, activation, x, y.view());
@@ -77,10 +62,11 @@ TEMPLATE_TEST_CASE("activations of every type agree with double", "", float, bfl
         CHECK(support::values_of(x) == out[0]);
         return out;
       };
-      Exec<Device> exec({.threads = 2}), many({.threads = 7});
-      const auto got = run(exec, TestType());
+      Exec<Device> device({.threads = 2}), many({.threads = 7});
+      Exec<Cpu> host;
+      const auto got = run(device, TestType());
       CHECK(run(many, TestType()) == got);
-      const auto expected = run(exec, double());
+      const auto expected = run(host, double());
       for (std::size_t i = 0; i < 3; ++i)
         CHECK(support::worst_difference(got[i], expected[i]) <
               static_cast<double>(1 + i / 2) * (support::rounding<TestType> + 1e-6));

@@ -15,17 +15,20 @@ using support::Values;
 template <class T, class TV>
 void check_step(bool guided) {
   Exec<Device> exec({.threads = 2});
-  const Shape<3> shape{2, 3, 1001};
-  const Values xs = support::random_values<T>(6006, 1), cs = support::random_values<TV>(6006, 2),
-               us = support::random_values<TV>(6006, 3);
-  const auto x = support::operand<T>(exec, shape, xs, 2);
-  const auto c = support::operand<TV>(exec, shape, cs), u = support::operand<TV>(exec, shape, us, 1);
-  ops::guided_euler_step(exec, x.view(), c.view(), guided ? u.view() : View<TV, 3, typename Device::Space>{}, 5.0,
-                         -0.125);
-  Values expected = xs;
-  for (std::size_t i = 0; i < xs.size(); ++i) expected[i] += -0.125 * (guided ? us[i] + 5.0 * (cs[i] - us[i]) : cs[i]);
-  CHECK(support::worst_difference(support::values_of(x), expected) <
-        support::rounding<T> + (std::is_same_v<T, double> ? 1e-15 : 3e-7));
+  for (const std::int64_t columns : {0, 1, 1001, 4096}) {
+    const Shape<3> shape{2, 3, columns};
+    const Values xs = support::random_values<T>(6 * columns, 1), cs = support::random_values<TV>(6 * columns, 2),
+                 us = support::random_values<TV>(6 * columns, 3);
+    const auto x = support::operand<T>(exec, shape, xs, columns % 3);
+    const auto c = support::operand<TV>(exec, shape, cs), u = support::operand<TV>(exec, shape, us, columns % 2);
+    ops::guided_euler_step(exec, x.view(), c.view(), guided ? u.view() : View<TV, 3, typename Device::Space>{}, 5.0,
+                           -0.125);
+    Values expected = xs;
+    for (std::size_t i = 0; i < xs.size(); ++i)
+      expected[i] += -0.125 * (guided ? us[i] + 5.0 * (cs[i] - us[i]) : cs[i]);
+    CHECK(support::worst_difference(support::values_of(x), expected) <
+          support::rounding<T> + (std::is_same_v<T, double> ? 1e-15 : 3e-7));
+  }
 }
 
 }  // namespace

@@ -77,6 +77,12 @@ TEMPLATE_TEST_CASE("patches are cut and put back as defined", "", float, double,
   round_trip<ops::Patch<2, 2, 3>, PatchOrder::channel_first, TestType>(exec, {1, 5, 4, 2, 9});
   round_trip<ops::Patch<2, 2, 3>, PatchOrder::channel_last, TestType>(exec, {1, 5, 4, 2, 9});
   round_trip<ops::Patch<1, 8, 8>, PatchOrder::channel_first, TestType>(exec, {2, 7, 5, 64, 64});
+  // More tokens to a row, more channels and longer patches than a tile of any kernel holds, and rests of each.
+  round_trip<ops::Patch<1, 2, 2>, PatchOrder::channel_first, TestType>(exec, {2, 37, 2, 4, 150});
+  round_trip<ops::Patch<1, 2, 2>, PatchOrder::channel_last, TestType>(exec, {2, 37, 2, 4, 150});
+  round_trip<ops::Patch<1, 16, 16>, PatchOrder::channel_first, TestType>(exec, {1, 3, 2, 32, 96});
+  round_trip<ops::Patch<2, 1, 100>, PatchOrder::channel_last, TestType>(exec, {1, 41, 2, 3, 300});
+  round_trip<ops::Patch<1, 1, 1>, PatchOrder::channel_first, TestType>(exec, {1, 45, 2, 3, 131});
   round_trip<ops::Patch<1, 1, 1>, PatchOrder::channel_last, TestType>(exec, {1, 1, 1, 1, 1});
   round_trip<ops::Patch<1, 1, 1>, PatchOrder::channel_first, TestType>(exec, {0, 2, 1, 1, 1});
 }
