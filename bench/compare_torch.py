@@ -5,7 +5,7 @@
     taskset -c 0,1 python3 bench/compare_torch.py build/bench/bench --threads 2 --out table.json
 
 The folder holds bench_gemm, bench_attention and bench_models. Rounds alternate between the two sides; the table shows
-the median of the rounds' medians, their spread, and the ratio of speeds (above 1: segue is faster). The Wan step needs
+the median of the rounds, their spread, and the ratio of speeds (above 1: segue is faster). The Wan step needs
 diffusers and peft; without them its row is left out."""
 import argparse
 import json
@@ -31,14 +31,17 @@ torch.manual_seed(0)
 
 
 def median_ms(call):
+    """As Google Benchmark times the other side: the median of five means."""
     for _ in range(3):
         call()
-    times, end = [], time.perf_counter() + args.seconds
-    while len(times) < 5 or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times)
+    means = []
+    for _ in range(5):
+        calls, start = 0, time.perf_counter()
+        while calls == 0 or time.perf_counter() < start + args.seconds / 5:
+            call()
+            calls += 1
+        means.append((time.perf_counter() - start) * 1e3 / calls)
+    return statistics.median(means)
 
 
 def linear(m, n, k):

@@ -19,18 +19,26 @@ namespace detail {
 // tails are zero, so there is one code path, and an element is always the sum over fixed panels of K of fused
 // multiply-adds in the order of k. Packing also absorbs transposes and the widening of 16-bit types.
 
+/// How a packed panel of rows lies: all rows of a step together, or `lanes` steps of a row together (a line), the lines
+/// of all rows one after the other. Lines are copied from rows as they are; steps need a transpose.
+enum class PackedRows { steps, lines };
+
 /// Register block and cache blocks of the product for sums in A. `rows` is at most a register's lanes.
 template <class A>
 struct GemmBlocking {
   static constexpr int lanes = simd::lanes<A>;
   static constexpr int rows = simd::vector_bytes == 64 ? (lanes == 16 ? 13 : 8) : (lanes == 8 ? 6 : lanes);
   static constexpr int columns = 2 * lanes;
+  /// How rows that lie step by step are packed. The loop over lines costs a kernel of few registers more than it saves.
+  static constexpr PackedRows packing = simd::vector_bytes == 64 ? PackedRows::lines : PackedRows::steps;
   /// K is cut into equal panels of at most this many steps: a panel of b fits the first-level cache.
   static constexpr std::int64_t panel = 384 * 4 / static_cast<std::int64_t>(sizeof(A));
   static constexpr std::int64_t row_block = 96 / rows * rows;
   static constexpr std::int64_t column_block = 2048;
-  /// Bound on the packed copy of b.
+  /// Bound on the packed copy of b, and up to which size each thread makes its own where it has `own_panels` of rows
+  /// to use it on: then no thread waits for the others, nor fetches what they packed from their caches.
   static constexpr std::int64_t packed_elements = std::int64_t{4} << 20;
+  static constexpr std::int64_t own_elements = std::int64_t{1} << 18, own_panels = 16;
 };
 
 template <class A>
@@ -53,10 +61,16 @@ struct GemmSizes {
   }
 
   std::int64_t packed_b() const { return chunk * k; }
-  std::int64_t packed_a() const { return rows * panel + Block::lanes; }
+  /// Copies of the packed b that `threads` make.
+  std::int64_t copies(std::int64_t threads) const {
+    return packed_b() <= Block::own_elements && ceil_div(m, Block::rows) >= Block::own_panels * threads ? threads : 1;
+  }
+  static std::int64_t whole_lines(std::int64_t steps) { return ceil_div(steps, Block::lanes) * Block::lanes; }
+  std::int64_t packed_a() const { return rows * whole_lines(panel) + Block::lanes; }
   std::int64_t tile() const { return panels > 1 ? rows * columns : 0; }
   static std::int64_t aligned(std::int64_t elements) { return ceil_div(elements, 64) * 64; }
   std::int64_t per_thread() const { return aligned(packed_a()) + aligned(tile()); }
+  std::int64_t per_copy() const { return aligned(packed_b() + Block::lanes); }
 };
 
 /// Packs `steps` x `count` elements into panels of `Width`: step p of panel j lies at dst + (j·steps + p)·Width,
@@ -96,10 +110,23 @@ void pack_panels(A* dst, const T* src, std::int64_t ld, std::int64_t count, std:
   }
 }
 
-/// block (rows x columns, rows `block_step` apart) = or += a · b over `steps`. Step p of a, packed or as it lies in a
-/// transposed operand, is at a + p·a_step, that of b at b + p·b_step. `Rows` is how many rows are computed and `Halves`
-/// how many of the two registers of a row: fewer where fewer exist, with the same bits.
-template <class A, int Rows, int Halves>
+/// Packs element (row i, step p) of src, at src[i·ld + p], into panels of `Width` rows made of lines: those of steps
+/// [q·lanes, (q + 1)·lanes) begin at q·lanes·Width of a panel. Missing elements are zero.
+template <int Width, class A, class T>
+void pack_lines(A* dst, const T* src, std::int64_t ld, std::int64_t count, std::int64_t steps) {
+  constexpr std::int64_t lanes = simd::lanes<A>;
+  for (std::int64_t first = 0; first < count; first += Width, dst += ceil_div(steps, lanes) * lanes * Width)
+    for (std::int64_t i = 0; i < Width; ++i)
+      for (std::int64_t p = 0; p < steps; p += lanes)
+        simd::store<A>(dst + p * Width + i * lanes,
+                       first + i < count ? simd::load<A>(src + (first + i) * ld + p, steps - p) : simd::Vec<A>{});
+}
+
+/// block (rows x columns, rows `block_step` apart) = or += a · b over `steps`. Step p of a, packed in steps or as it
+/// lies in a transposed operand, is at a + p·a_step; lines have no a_step. Step p of b is at b + p·b_step. `Rows` is
+/// how many rows are computed and `Halves` how many of the two registers of a row: fewer where fewer exist, with the
+/// same bits.
+template <class A, PackedRows Packing, int Rows, int Halves>
 inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_step, const A* b, std::int64_t b_step,
                               A* block, std::int64_t block_step, bool add) {
   using V = simd::Vec<A>;
@@ -110,19 +137,30 @@ inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_ste
     [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) { (f(I), ...); }
     (std::make_index_sequence<static_cast<std::size_t>(Rows)>());
   };
-  for (std::int64_t p = 0; p < steps; ++p) {
+  constexpr std::size_t apart = Packing == PackedRows::lines ? lanes : 1;
+  const std::int64_t next = Packing == PackedRows::lines ? 1 : a_step;
+  const auto step = [&]() __attribute__((always_inline)) {
     const V b0 = simd::load<A>(b);
     if constexpr (Halves == 2) {
       const V b1 = simd::load<A>(b + lanes);
       each([&](std::size_t i) __attribute__((always_inline)) {
-        left[i] += a[i] * b0;
-        right[i] += a[i] * b1;
+        left[i] += a[i * apart] * b0;
+        right[i] += a[i * apart] * b1;
       });
     } else {
-      each([&](std::size_t i) __attribute__((always_inline)) { left[i] += a[i] * b0; });
+      each([&](std::size_t i) __attribute__((always_inline)) { left[i] += a[i * apart] * b0; });
     }
-    a += a_step;
+    a += next;
     b += b_step;
+  };
+  if constexpr (Packing == PackedRows::lines) {
+    for (std::int64_t p = 0; p < steps; p += lanes, a += (GemmBlocking<A>::rows - 1) * lanes) {
+      std::int64_t line = std::min<std::int64_t>(lanes, steps - p);
+      for (; line >= 2; line -= 2) step(), step();  // one step a turn would lose at the ends of lines what they save
+      if (line > 0) step();
+    }
+  } else {
+    for (std::int64_t p = 0; p < steps; ++p) step();
   }
   each([&](std::size_t i) __attribute__((always_inline)) {
     A* row = block + static_cast<std::int64_t>(i) * block_step;
@@ -132,25 +170,25 @@ inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_ste
 }
 
 /// The micro-kernel for `rows` by `columns` that exist.
-template <class A>
+template <class A, PackedRows Packing = PackedRows::steps>
 inline void gemm_block(std::int64_t rows, std::int64_t columns, std::int64_t steps, const A* a, std::int64_t a_step,
                        const A* b, std::int64_t b_step, A* block, std::int64_t block_step, bool add) {
   constexpr int all = GemmBlocking<A>::rows, few = all > 4 ? 4 : 2;
   const bool wide = columns > GemmBlocking<A>::lanes;
   if (rows > few) {
     if (wide)
-      gemm_micro_kernel<A, all, 2>(steps, a, a_step, b, b_step, block, block_step, add);
+      gemm_micro_kernel<A, Packing, all, 2>(steps, a, a_step, b, b_step, block, block_step, add);
     else
-      gemm_micro_kernel<A, all, 1>(steps, a, a_step, b, b_step, block, block_step, add);
+      gemm_micro_kernel<A, Packing, all, 1>(steps, a, a_step, b, b_step, block, block_step, add);
   } else if (rows > 1) {
     if (wide)
-      gemm_micro_kernel<A, few, 2>(steps, a, a_step, b, b_step, block, block_step, add);
+      gemm_micro_kernel<A, Packing, few, 2>(steps, a, a_step, b, b_step, block, block_step, add);
     else
-      gemm_micro_kernel<A, few, 1>(steps, a, a_step, b, b_step, block, block_step, add);
+      gemm_micro_kernel<A, Packing, few, 1>(steps, a, a_step, b, b_step, block, block_step, add);
   } else if (wide) {
-    gemm_micro_kernel<A, 1, 2>(steps, a, a_step, b, b_step, block, block_step, add);
+    gemm_micro_kernel<A, Packing, 1, 2>(steps, a, a_step, b, b_step, block, block_step, add);
   } else {
-    gemm_micro_kernel<A, 1, 1>(steps, a, a_step, b, b_step, block, block_step, add);
+    gemm_micro_kernel<A, Packing, 1, 1>(steps, a, a_step, b, b_step, block, block_step, add);
   }
 }
 
@@ -216,6 +254,8 @@ struct GemmProblem {
     if (a_transposed)
       pack_panels<Block::rows, false>(dst, a + step * a_stride + row + whole, a_stride, rows - whole,
                                       sizes.m - row - whole, steps);
+    else if constexpr (Block::packing == PackedRows::lines)
+      pack_lines<Block::rows>(dst, a + row * a_stride + step, a_stride, rows, steps);
     else
       pack_panels<Block::rows, true>(dst, a + row * a_stride + step, a_stride, rows, rows, steps);
   }
@@ -228,6 +268,17 @@ struct GemmProblem {
     else
       pack_panels<Block::columns, false>(dst, b + column + whole, b_stride, columns - whole, sizes.n - column - whole,
                                          sizes.k);
+  }
+
+  /// Whether pack_a makes lines.
+  bool lines() const { return Block::packing == PackedRows::lines && !a_transposed; }
+
+  template <class... Arguments>
+  void block_product(Arguments... arguments) const {
+    if (lines())
+      gemm_block<A, Block::packing>(arguments...);
+    else
+      gemm_block<A, PackedRows::steps>(arguments...);
   }
 
   /// Rows [row_begin, row_end) by the columns [first, last) of which packed_b holds those from `packed_from` on.
@@ -244,6 +295,7 @@ struct GemmProblem {
         const std::int64_t columns = std::min(sizes.columns, last - column);
         for (std::int64_t panel = 0; panel < sizes.panels; ++panel) {
           const std::int64_t step = panel * sizes.panel, steps = std::min(sizes.panel, sizes.k - step);
+          const std::int64_t packed_steps = lines() ? GemmSizes<A>::whole_lines(steps) : steps;
           pack_a(packed_a, row, rows, step, steps);
           A* block = sizes.panels > 1 ? tile : local;
           for (std::int64_t j = 0; j < columns; j += Block::columns) {
@@ -258,7 +310,7 @@ struct GemmProblem {
             }
             for (std::int64_t i = 0; i < rows; i += Block::rows) {
               const std::int64_t valid_rows = std::min<std::int64_t>(Block::rows, rows - i);
-              const A* ap = packed_a + i * steps;
+              const A* ap = packed_a + i * packed_steps;
               std::int64_t a_step = Block::rows;
               if constexpr (std::is_same_v<TA, A>) {
                 if (direct_a() && valid_rows == Block::rows) {
@@ -268,12 +320,14 @@ struct GemmProblem {
               }
               if constexpr (std::is_same_v<TC, A>) {
                 if (straight && valid_rows == Block::rows && valid % Block::lanes == 0) {
-                  gemm_block(valid_rows, valid, steps, ap, a_step, bp, b_step,
-                             finish.c + (row + i) * finish.c_stride + column + j, finish.c_stride, finish.beta != A{0});
+                  block_product(valid_rows, valid, steps, ap, a_step, bp, b_step,
+                                finish.c + (row + i) * finish.c_stride + column + j, finish.c_stride,
+                                finish.beta != A{0});
                   continue;
                 }
               }
-              gemm_block(valid_rows, valid, steps, ap, a_step, bp, b_step, block, Block::columns, panel > 0);
+              block_product(valid_rows, valid, steps, ap, a_step, bp, b_step, block, std::int64_t{Block::columns},
+                            panel > 0);
               if (panel + 1 == sizes.panels) finish(block, row + i, column + j, valid_rows, valid);
               if (sizes.panels > 1) block += Block::rows * Block::columns;
             }
@@ -294,8 +348,7 @@ struct Kernel<op::Gemm, Cpu> {
     using A = Accum<TC>;
     if (m == 0 || n == 0) return 0;
     const detail::GemmSizes<A> sizes(m, n, k);
-    const std::int64_t elements =
-        detail::GemmSizes<A>::aligned(sizes.packed_b() + detail::simd::lanes<A>) + exec.threads() * sizes.per_thread();
+    const std::int64_t elements = sizes.copies(exec.threads()) * sizes.per_copy() + exec.threads() * sizes.per_thread();
     return static_cast<std::size_t>(elements) * sizeof(A) + alignment;
   }
 
@@ -319,7 +372,8 @@ struct Kernel<op::Gemm, Cpu> {
     const detail::GemmSizes<A>& sizes = problem.sizes;
     const auto address = reinterpret_cast<std::uintptr_t>(scratch.data_handle());
     A* packed_b = reinterpret_cast<A*>((address + alignment - 1) / alignment * alignment);
-    A* thread_scratch = packed_b + detail::GemmSizes<A>::aligned(sizes.packed_b() + Block::lanes);
+    const std::int64_t copies = sizes.copies(exec.threads());
+    A* thread_scratch = packed_b + copies * sizes.per_copy();
 
     // Waking threads costs some microseconds.
     const double work = (2.0 * static_cast<double>(m) + 32) * static_cast<double>(n) * static_cast<double>(k);
@@ -327,24 +381,29 @@ struct Kernel<op::Gemm, Cpu> {
     const std::int64_t row_panels = ceil_div(m, Block::rows);
     for (std::int64_t from = 0; from < n; from += sizes.chunk) {
       const std::int64_t to = std::min(n, from + sizes.chunk), panels = ceil_div(to - from, Block::columns);
-      const auto pack = [&](std::int64_t begin, std::int64_t end) {
-        problem.pack_b(packed_b + begin * Block::columns * k, from + begin * Block::columns,
+      const auto pack = [&](std::int64_t begin, std::int64_t end, std::int64_t copy) {
+        problem.pack_b(packed_b + copy * sizes.per_copy() + begin * Block::columns * k, from + begin * Block::columns,
                        std::min(to - from, end * Block::columns) - begin * Block::columns);
       };
-      if (row_panels >= 4 * threads || row_panels >= panels) {
-        detail::parallel_for(exec, panels, pack, ceil_div(panels, threads));
+      if (copies > 1 || row_panels >= 4 * threads || row_panels >= panels) {
+        if (copies == 1)
+          detail::parallel_for(
+              exec, panels, [&](std::int64_t begin, std::int64_t end) { pack(begin, end, 0); },
+              ceil_div(panels, threads));
         detail::parallel_ranges_for(
             exec, row_panels,
             [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-              problem.multiply(packed_b, from, begin * Block::rows, std::min(m, end * Block::rows), from, to,
-                               thread_scratch + range * sizes.per_thread());
+              const std::int64_t copy = copies > 1 ? range : 0;
+              if (copies > 1) pack(0, panels, copy);
+              problem.multiply(packed_b + copy * sizes.per_copy(), from, begin * Block::rows,
+                               std::min(m, end * Block::rows), from, to, thread_scratch + range * sizes.per_thread());
             },
             ceil_div(row_panels, threads));
       } else {
         detail::parallel_ranges_for(
             exec, panels,
             [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-              pack(begin, end);
+              pack(begin, end, 0);
               problem.multiply(packed_b, from, 0, m, from + begin * Block::columns,
                                std::min(to, from + end * Block::columns), thread_scratch + range * sizes.per_thread());
             },
