@@ -108,15 +108,18 @@ auto linear(C& ctx, const X& x, const W& w, const B& bias, ops::Activation activ
           using TG = detail::grad_t<W>;
           const auto saved_x = kept.get(exec);
           const auto dw = gw.open(exec, weight.shape());
-          const auto scratch = detail::scratch(exec, ops::linear_backward_weight_workspace_bytes<T, T, TG>(
-                                                         exec, dpre_rows.extent(0), weight.extent(0), weight.extent(1)));
+          const auto scratch =
+              detail::scratch(exec, ops::linear_backward_weight_workspace_bytes<T, T, TG>(
+                                        exec, dpre_rows.extent(0), weight.extent(0), weight.extent(1)));
           ops::linear_backward_weight(exec, dpre_rows, rows_of(saved_x.cview()), dw.value.view(), dw.mode,
                                       scratch.view());
         }
       }
       if (gb) {
         const auto db = gb.open(exec, {dpre_rows.extent(1)});
-        ops::linear_backward_bias(exec, dpre_rows, db.value.view(), db.mode);
+        const auto scratch = detail::scratch(
+            exec, ops::linear_backward_bias_workspace_bytes<T>(exec, dpre_rows.extent(0), dpre_rows.extent(1)));
+        ops::linear_backward_bias(exec, dpre_rows, db.value.view(), db.mode, scratch.view());
       }
     };
     auto result = ctx.record(std::move(y), std::move(backward));

@@ -63,10 +63,13 @@ std::size_t gemm_workspace_bytes(const Exec<Device>& exec, std::int64_t m, std::
 /// c = act(alpha · op(a) · op(b) + beta · c + bias)
 ///
 /// Shapes: op(a): (M, K), op(b): (K, N), c: (M, N), bias: (N); `Transpose::yes` reads a as (K, M), b as (N, K).
-/// Dtypes: any mix of float, bfloat16 and float16, or all double; sums in `Accum`. Row strides are free.
+/// Dtypes: any mix of float, bfloat16 and float16, or all double; sums in `Accum`. On Cuda a and b have one type, and c
+/// has it too or is float; products of floats follow `Exec::gemm_math`. Row strides are free.
 /// Aliasing: c and pre_activation overlap nothing else. With beta = 0 what c held is not read.
-/// Determinism: an element's bits depend on its row of op(a), its column of op(b) and K; not on M, N, threads or
-/// where in the matrix it lies.
+/// Determinism: on Cpu an element's bits depend on its row of op(a), its column of op(b) and K; not on M, N, threads or
+/// where in the matrix it lies. On Cuda they depend on shapes, strides and alignment too, and are the same in every run
+/// with the same cuBLASLt and kind of device, and the same choices where products are tuned. An epilogue that the
+/// library does not fuse is applied to sums that were rounded to c's type.
 /// Scratch: at least `gemm_workspace_bytes` bytes.
 /// @throws InputError if shapes do not match or the scratch is too small.
 template <class Device, class A, class B, class C, class TBias = typename C::value_type>

@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "segue/ops/activation.hpp"
 #include "segue/ops/gemm.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 namespace op {
 struct LinearBackwardBias;
+struct LinearBackwardInputThroughActivation;
 }  // namespace op
 
 namespace ops {
@@ -30,6 +32,16 @@ template <class TDy, class TX, class TDw, class Device>
 std::size_t linear_backward_weight_workspace_bytes(const Exec<Device>& exec, std::int64_t m, std::int64_t n,
                                                    std::int64_t k) {
   return gemm_workspace_bytes<TDy, TX, TDw>(exec, n, k, m, Transpose::yes, Transpose::no);
+}
+template <class TDy, class Device>
+std::size_t linear_backward_bias_workspace_bytes(const Exec<Device>& exec, std::int64_t m, std::int64_t n) {
+  return Kernel<op::LinearBackwardBias, Device>::template workspace_bytes<TDy>(exec, m, n);
+}
+template <class TDy, class TW, class TDx, class Device>
+std::size_t linear_backward_input_through_activation_workspace_bytes(const Exec<Device>& exec, std::int64_t m,
+                                                                     std::int64_t n, std::int64_t k, GradMode mode) {
+  return Kernel<op::LinearBackwardInputThroughActivation, Device>::template workspace_bytes<TDy, TW, TDx>(exec, m, n, k,
+                                                                                                          mode);
 }
 
 /// y = act(x · weightᵀ + bias), as torch.nn.functional.linear.
@@ -60,6 +72,38 @@ void linear_backward_input(Exec<Device>& exec, const DY& dy, const W& weight, co
        Epilogue<TDx, TDx, typename Device::Space>{}, scratch);
 }
 
+/// dx = (dy · weight) ⊙ act'(pre_activation) (or dx += ...): back through a linear layer and the activation before it,
+/// y = act(pre_activation) · weightᵀ, without a gradient of the activation's value in memory in between.
+/// Shapes: dy (M, N), weight (N, K), pre_activation and dx (M, K), both of one type.
+/// Dtypes, aliasing, determinism, errors: as `gemm`. Scratch: at least
+/// `linear_backward_input_through_activation_workspace_bytes` bytes.
+template <class Device, class DY, class W, class DX>
+void linear_backward_input_through_activation(
+    Exec<Device>& exec, const DY& dy, const W& weight, Activation activation,
+    View<const std::type_identity_t<typename DX::value_type>, 2, typename Device::Space> pre_activation, const DX& dx,
+    GradMode mode, View<std::byte, 1, typename Device::Space> scratch) {
+  using TDy = typename DY::value_type;
+  using TW = typename W::value_type;
+  using TDx = typename DX::value_type;
+  static_assert(detail::gemm_types<TDy, TW, TDx>,
+                "linear_backward_input_through_activation(exec, dy, weight, ...): element types must be all double, or "
+                "any mix of float, bfloat16 and float16; cast the operands first");
+  constexpr std::string_view name = "linear_backward_input_through_activation";
+  const View<const TDy, 2, typename Device::Space> dyv = detail::const_view(dy);
+  const View<const TW, 2, typename Device::Space> wv = detail::const_view(weight);
+  const View<TDx, 2, typename Device::Space> dxv = dx;
+  const std::int64_t m = dxv.extent(0), k = dxv.extent(1), n = dyv.extent(1);
+  detail::check_shape(name, "dy", dyv, {m, n});
+  detail::check_shape(name, "weight", wv, {n, k});
+  detail::check_shape(name, "pre_activation", pre_activation, {m, k});
+  detail::check_shape(name, "dx", dxv, {m, k});
+  detail::check_scratch(name, scratch,
+                        linear_backward_input_through_activation_workspace_bytes<TDy, TW, TDx>(exec, m, n, k, mode));
+  if (exec.planning() || dxv.empty()) return;
+  Kernel<op::LinearBackwardInputThroughActivation, Device>::run(exec, dyv, wv, activation, pre_activation, dxv, mode,
+                                                                scratch);
+}
+
 /// dweight = dyᵀ · x (or dweight += ...). Shapes: dy (M, N), x (M, K), dweight (N, K).
 /// Determinism: rows are summed in fixed panels, whatever the thread count.
 template <class Device, class DY, class X, class DW>
@@ -71,8 +115,9 @@ void linear_backward_weight(Exec<Device>& exec, const DY& dy, const X& x, const 
 }
 
 /// dbias = Σ over rows of dy (or dbias += ...). Shapes: dy (M, N), dbias (N); the two may differ in type.
-/// Determinism: rows are summed in chunks of 64 that are added in order. Scratch: none is needed on the CPU.
-/// @throws InputError if the shapes do not match.
+/// Determinism: rows are summed in chunks that are added in order.
+/// Scratch: at least `linear_backward_bias_workspace_bytes` bytes; none on the CPU.
+/// @throws InputError if the shapes do not match or the scratch is too small.
 template <class Device, class DY, class DB>
 void linear_backward_bias(Exec<Device>& exec, const DY& dy, const DB& dbias, GradMode mode,
                           View<std::byte, 1, typename Device::Space> scratch = {}) {
@@ -83,6 +128,9 @@ void linear_backward_bias(Exec<Device>& exec, const DY& dy, const DB& dbias, Gra
   const View<typename DB::value_type, 1, typename Device::Space> dbv = dbias;
   detail::check_shape("linear_backward_bias", "dy", dyv, {-1, dbv.extent(0)});
   detail::check_shape("linear_backward_bias", "dbias", dbv, {dbv.extent(0)});
+  detail::check_scratch(
+      "linear_backward_bias", scratch,
+      linear_backward_bias_workspace_bytes<typename DY::value_type>(exec, dyv.extent(0), dbv.extent(0)));
   if (exec.planning() || dbv.empty() || (mode == GradMode::accumulate && dyv.empty())) return;
   Kernel<op::LinearBackwardBias, Device>::run(exec, dyv, dbv, mode, scratch);
 }

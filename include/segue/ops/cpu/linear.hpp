@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "segue/ops/cpu/activation.hpp"
 #include "segue/ops/cpu/gemm.hpp"
 #include "segue/ops/linear.hpp"
 
@@ -11,6 +12,11 @@ SEGUE_NAMESPACE_BEGIN
 
 template <>
 struct Kernel<op::LinearBackwardBias, Cpu> {
+  template <class TDy>
+  static std::size_t workspace_bytes(const Exec<Cpu>&, std::int64_t, std::int64_t) {
+    return 0;
+  }
+
   template <class TDy, class TDb>
   static void run(Exec<Cpu>& exec, View<const TDy, 2, HostSpace> dy, View<TDb, 1, HostSpace> dbias, ops::GradMode mode,
                   View<std::byte, 1, HostSpace>) {
@@ -44,6 +50,37 @@ struct Kernel<op::LinearBackwardBias, Cpu> {
     };
     detail::parallel_for(exec, ceil_div(columns, width), work,
                          ceil_div(1 << 14, std::max<std::int64_t>(1, rows * width)));
+  }
+};
+
+template <>
+struct Kernel<op::LinearBackwardInputThroughActivation, Cpu> {
+  // To accumulate, the product needs a place of its own, behind the scratch of the product.
+  template <class TDy, class TW, class TDx>
+  static std::size_t workspace_bytes(const Exec<Cpu>& exec, std::int64_t m, std::int64_t n, std::int64_t k,
+                                     ops::GradMode mode) {
+    return product_bytes<TDy, TW, TDx>(exec, m, n, k) +
+           (mode == ops::GradMode::accumulate ? static_cast<std::size_t>(m * k) * sizeof(TDx) : 0);
+  }
+
+  template <class TDy, class TW, class TDx>
+  static void run(Exec<Cpu>& exec, View<const TDy, 2, HostSpace> dy, View<const TW, 2, HostSpace> weight,
+                  ops::Activation activation, View<const TDx, 2, HostSpace> pre, View<TDx, 2, HostSpace> dx,
+                  ops::GradMode mode, View<std::byte, 1, HostSpace> scratch) {
+    const std::int64_t m = dx.extent(0), k = dx.extent(1);
+    View<TDx, 2, HostSpace> product = dx;
+    if (mode == ops::GradMode::accumulate)
+      product = {reinterpret_cast<TDx*>(scratch.data_handle() + product_bytes<TDy, TW, TDx>(exec, m, dy.extent(1), k)),
+                 {m, k}};
+    ops::linear_backward_input(exec, dy, weight, product, ops::GradMode::overwrite, scratch);
+    ops::activation_backward(exec, activation, pre, View<const TDx, 2, HostSpace>(product), dx, mode);
+  }
+
+ private:
+  template <class TDy, class TW, class TDx>
+  static std::size_t product_bytes(const Exec<Cpu>& exec, std::int64_t m, std::int64_t n, std::int64_t k) {
+    const std::size_t bytes = ops::linear_backward_input_workspace_bytes<TDy, TW, TDx>(exec, m, n, k);
+    return (bytes + 63) / 64 * 64;
   }
 };
 
