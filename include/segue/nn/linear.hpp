@@ -11,13 +11,14 @@ namespace nn {
 
 enum class Bias { absent, present };
 
-/// A frozen linear: weight (out, in) in the policy's storage type, bias (out) in its accumulation type.
+/// A frozen linear: weight (out, in) and bias (out) in the policy's storage type. (A GPU's products add a bias of their
+/// own type for nothing, and one of another type in a pass of its own.)
 /// `W` may be any frozen weight with `FrozenOps`.
 template <PolicyLike P, class W = Tensor<typename P::storage, 2, typename P::Space>>
 class Linear {
  public:
   using Weight = W;
-  using BiasTensor = Tensor<typename P::accum, 1, typename P::Space>;
+  using BiasTensor = Tensor<typename P::storage, 1, typename P::Space>;
 
   Linear() = default;
   Linear(Exec<typename P::Device>& exec, std::int64_t in, std::int64_t out, Bias bias = Bias::present)
@@ -52,7 +53,7 @@ template <PolicyLike P>
 class TrainableLinear {
  public:
   using Weight = Parameter<typename P::storage, 2, typename P::Space, typename P::grad, typename P::master>;
-  using BiasParameter = Parameter<typename P::accum, 1, typename P::Space, typename P::grad, typename P::master>;
+  using BiasParameter = Parameter<typename P::storage, 1, typename P::Space, typename P::grad, typename P::master>;
 
   TrainableLinear() = default;
   TrainableLinear(Exec<typename P::Device>& exec, std::int64_t in, std::int64_t out, Bias bias = Bias::present)

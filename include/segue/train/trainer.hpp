@@ -150,7 +150,7 @@ class Trainer {
   /// computed and the result is zero.
   StepResult step() {
     auto& exec = ctx_.exec();
-    const StepScope scope(exec, *this);
+    const StepScope scope{exec};
     StepResult result;
     result.lr = options_.lr * options_.schedule.factor(state_.step, options_.steps);
     optimizer_.begin(exec, result.lr);
@@ -237,23 +237,25 @@ class Trainer {
   using Device = typename P::Device;
   using Space = typename P::Space;
 
-  /// The random state of a step. Where a step is recorded, its number is read from the device.
+  /// Ends with the step that reads the number of its batch from the device.
   struct StepScope {
     Exec<Device>& exec;
-    StepScope(Exec<Device>& e, Trainer& trainer) : exec(e) {
-      const auto number = static_cast<std::uint32_t>(trainer.state_.step);
-      exec.random().seed = trainer.options_.seed;
-      exec.random().begin_step(number);
-      if constexpr (!Space::host_accessible) {
-        if (!trainer.step_number_) trainer.step_number_ = exec.template empty<std::uint32_t, 1>({1});
-        exec.upload(&number, trainer.step_number_.view());
-        exec.random().device_step = trainer.step_number_.data_handle();
-      }
-    }
     ~StepScope() { exec.random().device_step = nullptr; }
-    StepScope(const StepScope&) = delete;
-    StepScope& operator=(const StepScope&) = delete;
   };
+
+  /// Every batch of the run draws from its number on: what is recorded for one then serves another, which reads its
+  /// number from the device.
+  void begin_batch(std::uint64_t number) {
+    auto& exec = ctx_.exec();
+    const auto word = static_cast<std::uint32_t>(number);
+    exec.random().seed = options_.seed;
+    exec.random().begin_step(word);
+    if constexpr (!Space::host_accessible) {
+      if (!batch_number_) batch_number_ = exec.template empty<std::uint32_t, 1>({1});
+      exec.upload(&word, batch_number_.view());
+      exec.random().device_step = batch_number_.data_handle();
+    }
+  }
 
   /// Puts the next batch and its draws where recorded work finds them.
   void load_batch(std::int64_t micro) {
@@ -265,8 +267,9 @@ class Trainer {
                                         batch_.text.data_handle(), noise_.data_handle()};
     };
     const auto before = places();
-    source_.fill(exec, at * static_cast<std::uint64_t>(options_.accumulation) + static_cast<std::uint64_t>(micro),
-                 batch_);
+    const std::uint64_t number = at * static_cast<std::uint64_t>(options_.accumulation) + static_cast<std::uint64_t>(micro);
+    begin_batch(number);
+    source_.fill(exec, number, batch_);
     const auto draws = objective_.draws(batch_.clips.extent(0), SampleNumbers{options_.seed, at, micro * size,
                                                                               options_.accumulation * size});
     const auto count = static_cast<std::int64_t>(draws.size());
@@ -349,7 +352,7 @@ class Trainer {
   std::unique_ptr<Ema<P>> ema_;
   Batch<P> batch_{};
   Tensor<ops::NoiseDraw, 1, Space> noise_;
-  Tensor<std::uint32_t, 1, Space> step_number_;  // where steps are recorded
+  Tensor<std::uint32_t, 1, Space> batch_number_;  // where steps are recorded
   Replay<Device> whole_, more_, update_;  // a step; or its first batch, each further one, and the update
   bool warm_ = false;
   Batch<P> held_out_{};
