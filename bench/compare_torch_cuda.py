@@ -1,0 +1,302 @@
+# SPDX-FileCopyrightText: The segue authors
+# SPDX-License-Identifier: Apache-2.0
+"""The GPU operators and the LoRA-64 step of a Wan-1.3B shape beside PyTorch's, bf16, on one card in one run.
+
+    python3 bench/compare_torch_cuda.py build/bench/bench --out table.json [--only step,forward,ops] [--compiled]
+
+The folder holds bench_cuda_ops and bench_cuda_models. PyTorch runs its eager form, the same captured by hand in a CUDA
+graph, and with --compiled torch.compile's (minutes of compiling); the table shows each, and the ratio of our speed to
+the best of them. Medians of device times. Our model is the whole Wan, with its embeddings and its output projection;
+PyTorch's is the 30 blocks alone."""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("folder", help="where the bench_cuda_ programs are")
+parser.add_argument("--out", help="a JSON file for the table")
+parser.add_argument("--only", default="ops,forward,step,first_step", help="parts, by comma")
+parser.add_argument("--clips", default="50,240", help="50: 1,875 tokens, 240: 4,680, 480: 32,760")
+parser.add_argument("--compiled", action="store_true")
+args = parser.parse_args()
+parts, clips = args.only.split(","), [int(c) for c in args.clips.split(",")]
+start = time.time()
+
+import torch  # noqa: E402  (after --help)
+import torch.nn as nn  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+
+import_seconds = time.time() - start
+bf16, device = torch.bfloat16, "cuda"
+dim, ffn, heads, text_tokens, rank = 1536, 8960, 12, 512, 64
+tokens_of = {50: 1875, 240: 4680, 480: 32760}
+torch.manual_seed(0)
+
+
+def randn(*shape, **more):
+    return torch.randn(*shape, device=device, dtype=bf16, **more)
+
+
+def median_ms(call, repeats=20, warm=3):
+    cold = torch.empty(32 << 20, device=device)
+    for _ in range(warm):
+        call()
+    times = []
+    for _ in range(repeats):
+        cold.zero_()
+        begin, end = torch.cuda.Event(True), torch.cuda.Event(True)
+        begin.record()
+        call()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(begin.elapsed_time(end))
+    return statistics.median(times)
+
+
+def graphed(call):
+    """The callable captured in a CUDA graph, after a warm-up on another stream."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def forms(call):
+    found = {"eager": median_ms(call)}
+    try:
+        found["graph"] = median_ms(graphed(call))
+    except RuntimeError as error:
+        print("graph:", str(error)[:120])
+    if args.compiled:
+        found["compiled"] = median_ms(torch.compile(call))
+    return found
+
+
+class LoraLinear(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.base = nn.Linear(inputs, outputs, device=device, dtype=bf16).requires_grad_(False)
+        self.a = nn.Parameter(randn(rank, inputs) * 0.02)
+        self.b = nn.Parameter(randn(outputs, rank) * 0.02)
+        self.merged = False
+
+    def forward(self, x):
+        y = self.base(x)
+        return y if self.merged else y + F.linear(F.linear(x, self.a), self.b)
+
+
+def rotate(x, cos, sin):
+    a, b = x[..., 0::2], x[..., 1::2]
+    return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
+
+
+def attend(q, k, v):
+    return F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2).flatten(2)
+
+
+class Block(nn.Module):
+    """Wan's block with adapters on all ten linears."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o, self.cq, self.ck, self.cv, self.co = (LoraLinear(dim, dim) for _ in range(8))
+        self.up, self.down = LoraLinear(dim, ffn), LoraLinear(ffn, dim)
+        fixed = [nn.Parameter(torch.randn(dim, device=device) * 0.1, requires_grad=False) for _ in range(6)]
+        self.norm_q, self.norm_k, self.norm_cq, self.norm_ck, self.norm_w, self.norm_b = fixed
+        self.table = nn.Parameter(torch.randn(1, 6, dim, device=device) * 0.1, requires_grad=False)
+
+    def modulate(self, x, scale, shift):
+        return (F.layer_norm(x.float(), (dim,), eps=1e-6) * (1 + scale) + shift).to(bf16)
+
+    def norm_rope(self, x, weight, cos, sin):
+        return rotate(F.rms_norm(x.float(), (dim,), weight, 1e-6).view(1, -1, heads, 128), cos, sin).to(bf16)
+
+    def split(self, x, weight=None):
+        x = x if weight is None else F.rms_norm(x.float(), (dim,), weight, 1e-6).to(bf16)
+        return x.view(1, -1, heads, 128)
+
+    def forward(self, x, text, e, cos, sin):
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.table + e).chunk(6, 1)
+        y = self.modulate(x, scale1, shift1)
+        q, k = self.norm_rope(self.q(y), self.norm_q, cos, sin), self.norm_rope(self.k(y), self.norm_k, cos, sin)
+        x = (x.float() + self.o(attend(q, k, self.split(self.v(y)))).float() * gate1).to(bf16)
+        y = F.layer_norm(x.float(), (dim,), self.norm_w, self.norm_b, 1e-6).to(bf16)
+        q, k = self.split(self.cq(y), self.norm_cq), self.split(self.ck(text), self.norm_ck)
+        x = x + self.co(attend(q, k, self.split(self.cv(text))))
+        y = self.modulate(x, scale2, shift2)
+        return (x.float() + self.down(F.gelu(self.up(y), approximate="tanh")).float() * gate2).to(bf16)
+
+
+def inputs(tokens):
+    cos, sin = (torch.randn(1, tokens, 1, 64, device=device) for _ in range(2))
+    return randn(1, tokens, dim), randn(1, text_tokens, dim), torch.randn(1, 6, dim, device=device) * 0.1, cos, sin
+
+
+def step_of(tokens, checkpointed):
+    from torch.utils.checkpoint import checkpoint
+    blocks = nn.ModuleList([Block() for _ in range(30)])
+    x, *rest = inputs(tokens)
+    target = randn(1, tokens, dim)
+    trained = [p for p in blocks.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True, capturable=True)
+    if args.compiled:
+        for block in blocks:
+            block.compile()
+
+    def step():
+        optimizer.zero_grad(set_to_none=False)
+        y = x
+        for block in blocks:
+            y = checkpoint(block, y, *rest, use_reentrant=False) if checkpointed else block(y, *rest)
+        F.mse_loss(y.float(), target.float()).backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+
+    def forward():
+        with torch.no_grad():
+            y = x
+            for block in blocks:
+                y = block(y, *rest)
+        return y
+
+    return step, forward, blocks
+
+
+def ours(program, filter_):
+    """{case name: row} of a Google Benchmark program, medians of repetitions."""
+    out = subprocess.run([os.path.join(args.folder, program), f"--benchmark_filter={filter_}", "--benchmark_format=json",
+                          "--benchmark_repetitions=5", "--benchmark_min_time=0.1"], check=True, capture_output=True)
+    scale = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
+    rows = [b for b in json.loads(out.stdout)["benchmarks"] if b.get("aggregate_name") == "median"]
+    return {r["run_name"].replace("/manual_time", ""): {**r, "ms": r["real_time"] * scale[r["time_unit"]]} for r in rows}
+
+
+table = []
+
+
+def report(case, mine, theirs, **more):
+    best = min(theirs.values()) if theirs else float("nan")
+    row = {"case": case, "segue_ms": mine, "torch_ms": theirs, "speed_over_torch": best / mine, **more}
+    table.append(row)
+    told = "  ".join(f"{name} {ms:.3f}" for name, ms in theirs.items())
+    extra = "  ".join(f"{name} {value:.3g}" for name, value in more.items())
+    print(f"{case:44s} segue {mine:9.3f} ms   torch {told}   {best / mine:.2f}x   {extra}", flush=True)
+
+
+def operators():
+    rows = ours("bench_cuda_ops", ".*")
+    for tokens in (1875, 32760):
+        x, y, h = randn(tokens, dim), randn(tokens, dim), randn(tokens, ffn)
+        scale, shift = torch.randn(1, dim, device=device), torch.randn(1, dim, device=device)
+        weight, cos, sin = torch.randn(dim, device=device), *(torch.randn(tokens, 1, 64, device=device) for _ in range(2))
+        q, k, v, g = (randn(1, heads, tokens, 128, requires_grad=True) for _ in range(4))
+        tk, tv = (randn(1, heads, text_tokens, 128, requires_grad=True) for _ in range(2))
+        w, wu, wd, bias, bias_up = randn(dim, dim), randn(ffn, dim), randn(dim, ffn), randn(dim), randn(ffn)
+
+        def both(a, b, c):
+            o = F.scaled_dot_product_attention(a, b, c)
+            return torch.autograd.grad(o, (a, b, c), g)
+
+        with torch.no_grad():
+            plain = {
+                "linear_forward_square": lambda: F.linear(x, w, bias),
+                "linear_forward_up_gelu": lambda: F.gelu(F.linear(x, wu, bias_up), approximate="tanh"),
+                "linear_forward_down": lambda: F.linear(h, wd, bias),
+                "linear_backward_input": lambda: h @ wu,
+                "layer_norm_modulate_forward": lambda: (F.layer_norm(x.float(), (dim,), eps=1e-6) * (1 + scale) + shift).to(bf16),
+                "rms_norm_rope_forward": lambda: rotate(
+                    F.rms_norm(x.float(), (dim,), weight, 1e-6).view(-1, heads, 128), cos, sin).to(bf16),
+                "gated_residual_forward": lambda: (x.float() + y.float() * scale).to(bf16),
+                "activation_forward": lambda: F.gelu(h, approximate="tanh"),
+                "self_attention_forward": lambda: F.scaled_dot_product_attention(q, k, v),
+                "cross_attention_forward": lambda: F.scaled_dot_product_attention(q, tk, tv),
+            }
+            for name, call in plain.items():
+                row = rows.get(f"{name}/tokens:{tokens}")
+                if row:
+                    theirs = {"eager": median_ms(call)}
+                    if args.compiled and "attention" not in name:
+                        theirs["compiled"] = median_ms(torch.compile(call))
+                    report(f"{name} {tokens}", row["ms"], theirs, of_roofline=row["of_roofline"], GBs=row["GB/s"],
+                           TFLOPs=row["TFLOP/s"])
+        for name, call in {"self_attention_forward_backward": lambda: both(q, k, v),
+                           "cross_attention_forward_backward": lambda: both(q, tk, tv)}.items():
+            row = rows.get(f"{name}/tokens:{tokens}")
+            if row:
+                report(f"{name} {tokens}", row["ms"], {"eager": median_ms(call)}, of_roofline=row["of_roofline"],
+                       TFLOPs=row["TFLOP/s"])
+    params = [torch.randn(64, dim, device=device, requires_grad=True) for _ in range(600)]
+    for p in params:
+        p.grad = torch.randn_like(p)
+    optimizer = torch.optim.AdamW(params, lr=1e-4, fused=True)
+
+    def clip_and_step():
+        nn.utils.clip_grad_norm_(params, 1.0)
+        optimizer.step()
+
+    report("clip + adamw, 600 tensors", rows["adamw/tensors:600"]["ms"], {"eager": median_ms(clip_and_step)},
+           of_roofline=rows["adamw/tensors:600"]["of_roofline"])
+    for name, row in rows.items():
+        print(f"  {name:52s} {row['ms'] * 1e3:10.1f} us  {row['GB/s']:7.0f} GB/s  {row['TFLOP/s']:6.1f} TFLOP/s  "
+              f"{100 * row['of_roofline']:5.1f} %")
+        table.append({"case": name, "segue_ms": row["ms"], "GB/s": row["GB/s"], "TFLOP/s": row["TFLOP/s"],
+                      "of_roofline": row["of_roofline"]})
+
+
+def models():
+    for clip in clips:
+        tokens = tokens_of[clip]
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        if "step" in parts:
+            step, forward, blocks = step_of(tokens, checkpointed=tokens > 30000)
+            theirs = {"eager": median_ms(step, 5)} if tokens > 30000 else forms(step)
+            torch_gib = torch.cuda.max_memory_allocated() / 2**30
+            del step, forward, blocks
+            torch.cuda.empty_cache()
+            row = ours("bench_cuda_models", f"wan_lora64_step/clip:{clip}/checkpoint:0")
+            for found in row.values():
+                report(f"LoRA-64 step, {tokens} tokens", found["ms"], theirs, GiB=found["GiB"], torch_GiB=torch_gib)
+        if "forward" in parts:
+            step, forward, blocks = step_of(tokens, checkpointed=False)
+            for module in blocks.modules():
+                if isinstance(module, LoraLinear):
+                    module.merged = True
+            theirs = forms(forward)
+            del step, forward, blocks
+            torch.cuda.empty_cache()
+            for found in ours("bench_cuda_models", f"wan_forward_merged/clip:{clip}/").values():
+                report(f"forward, merged, {tokens} tokens", found["ms"], theirs, nodes=found["nodes"])
+
+
+with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION], set_priority=True):
+    if "ops" in parts:
+        operators()
+    if "step" in parts or "forward" in parts:
+        models()
+if "first_step" in parts:
+    begin = time.time()
+    subprocess.run([os.path.join(args.folder, "bench_cuda_models")], env={**os.environ, "SEGUE_BENCH_FIRST_STEP": "50"},
+                   check=True, capture_output=True)
+    mine = time.time() - begin
+    begin = time.time()
+    step, _, _ = step_of(1875, checkpointed=False)
+    step()
+    torch.cuda.synchronize()
+    report("process start to first step, 1875 tokens", mine * 1e3,
+           {"eager, import included": (time.time() - begin + import_seconds) * 1e3})
+
+if args.out:
+    with open(args.out, "w") as file:
+        json.dump({"date": time.strftime("%Y-%m-%d"), "device": torch.cuda.get_device_name(), "torch": torch.__version__,
+                   "rows": table}, file, indent=1)

@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The Wan-1.3B shape on a GPU, random weights, bf16: the LoRA-64 training step (noise, forward, backward, clipping,
+// AdamW) as the trainer runs it, and the denoising forward with the adapters merged. The argument names the clip: 50 is
+// 1,875 tokens (9 frames of 400x400), 240 is 4,680 (9 frames at 480p), 480 is 32,760 (81 frames at 480p).
+//   SEGUE_BENCH_FIRST_STEP=50   runs one step of that size and exits: what starting up costs
+//   SEGUE_BENCH_LAYERS=2        so many blocks instead of 30, for profilers
+#include <cstdio>
+#include <cstdlib>
+
+#include "cuda_support.cuh"
+#include "segue/adapters/inject.hpp"
+#include "segue/adapters/maps.hpp"
+#include "segue/io/impl.hpp"
+#include "segue/models/wan.hpp"
+#include "segue/models/wan_init.hpp"
+#include "segue/train/trainer.hpp"
+
+namespace {
+
+using namespace segue;
+using P = Policy<Bf16, Cuda>;
+using Model = models::Wan<P, adapters::LoraOnBlocks>;
+
+models::WanConfig wan_1_3b() {
+  models::WanConfig c;
+  c.num_attention_heads = 12;
+  c.ffn_dim = 8960;
+  const char* layers = std::getenv("SEGUE_BENCH_LAYERS");
+  c.num_layers = layers ? std::atoi(layers) : 30;
+  return c;
+}
+
+struct Extent {
+  std::int64_t frames, height, width;
+  std::int64_t tokens() const { return frames * height * width / 4; }
+};
+
+/// One clip on the device, the same in every step.
+struct OneClip {
+  Extent extent;
+  std::int64_t batch_size() const { return 1; }
+  void fill(Exec<Cuda>& exec, std::uint64_t, train::Batch<P>& batch) const {
+    if (batch.clips) return;
+    batch.clips = exec.empty<bfloat16, 5>({1, 16, extent.frames, extent.height, extent.width});
+    batch.text = exec.empty<bfloat16, 3>({1, 512, 4096});
+    ops::fill_normal(exec, batch.clips.view(), {1, 1, 0});
+    ops::fill_normal(exec, batch.text.view(), {1, 2, 0});
+  }
+};
+
+struct Setup {
+  Exec<Cuda> exec;
+  Context<P> ctx{exec};
+  Model model;
+  OneClip source;
+
+  explicit Setup(const Extent& extent) : model(exec, wan_1_3b()), source{extent} {
+    models::randomize_wan(model, exec, 1);
+    adapters::LoraConfig lora;
+    lora.spec.rank = 64;
+    lora.spec.alpha = 64;
+    adapters::add_lora(model, exec, lora);
+    adapters::for_each_lora(model, [&, site = 0u](std::string_view, auto& linear) mutable {
+      linear.find("default")->b.set(exec, [&](const auto& b) { ops::fill_normal(exec, b, {2, site++, 0}, 0.0, 0.02); });
+    });
+  }
+};
+
+train::TrainerOptions options() {
+  train::TrainerOptions o;
+  o.steps = 1000000;
+  o.ema_decay = 0.999;
+  return o;
+}
+
+Extent extent_of(std::int64_t argument) {
+  if (argument == 480) return {21, 60, 104};
+  if (argument == 240) return {3, 60, 104};
+  return {3, argument, argument};
+}
+
+void wan_lora64_step(benchmark::State& state) {
+  Setup s(extent_of(state.range(0)));
+  s.ctx.set_recompute(state.range(1) ? Recompute::block : Recompute::cheap);
+  train::Trainer trainer(s.ctx, s.model, s.source, train::FlowMatchingObjective<>{}, options());
+  bench::Timer timer(s.exec);
+  for (int i = 0; i < 3; ++i) trainer.step();
+  for (auto _ : state) state.SetIterationTime(timer.milliseconds([&] { trainer.step(); }) * 1e-3);
+  const double step_bytes = static_cast<double>(trainer.recorded_memory().reserved_bytes);
+  state.counters["tokens"] = static_cast<double>(s.source.extent.tokens());
+  state.counters["GiB"] = (step_bytes + static_cast<double>(s.exec.pool().statistics().reserved_bytes)) / (1 << 30);
+  state.counters["step_GiB"] = step_bytes / (1 << 30);
+}
+
+void wan_forward_merged(benchmark::State& state) {
+  Setup s(extent_of(state.range(0)));
+  adapters::for_each_lora(s.model, [&](std::string_view, auto& linear) { linear.merge(s.exec); });
+  train::Batch<P> batch;
+  s.source.fill(s.exec, 0, batch);
+  auto timesteps = s.exec.empty<float, 1>({1});
+  ops::fill(s.exec, 500.0, timesteps.view());
+  const auto forward = [&] {
+    const NoGrad<P> off(s.ctx);
+    s.model(s.ctx, batch.clips, {timesteps}, batch.text);
+  };
+  forward();
+  s.exec.pool().trim();
+  const Graph graph = Graph::capture(s.exec, forward);
+  bench::Timer timer(s.exec);
+  for (int i = 0; i < 3; ++i) graph.replay(s.exec);
+  for (auto _ : state) state.SetIterationTime(timer.milliseconds([&] { graph.replay(s.exec); }) * 1e-3);
+  state.counters["tokens"] = static_cast<double>(s.source.extent.tokens());
+  state.counters["nodes"] = static_cast<double>(graph.nodes());
+}
+
+BENCHMARK(wan_lora64_step)
+    ->ArgNames({"clip", "checkpoint"})
+    ->Args({50, 0})
+    ->Args({240, 0})
+    ->Args({240, 1})
+    ->Args({480, 0})
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(wan_forward_merged)->ArgName("clip")->Arg(50)->Arg(480)->UseManualTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (const char* side = std::getenv("SEGUE_BENCH_FIRST_STEP")) {
+    Setup s(extent_of(std::atoi(side)));
+    train::Trainer trainer(s.ctx, s.model, s.source, train::FlowMatchingObjective<>{}, options());
+    std::printf("loss %.6f\n", trainer.step().loss);
+    return 0;
+  }
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
