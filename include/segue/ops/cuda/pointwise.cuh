@@ -124,8 +124,7 @@ void for_each_element(Exec<Cuda>& exec, const char* name, const F& f, View<T, 2,
   constexpr int threads = kernels::pointwise_threads;
   constexpr int narrowest = static_cast<int>(std::min({sizeof(T), sizeof(In)...}));
   constexpr int pack = narrowest < 16 ? 16 / narrowest : 1;
-  // Bytes in flight hide the latency of memory: few operands take more of each.
-  constexpr int unroll = sizeof...(In) < 2 ? 4 : 2;
+  constexpr int unroll = 2;  // so that enough loads are in flight to hide the latency of memory
   const std::int64_t rows = y.extent(0), columns = y.extent(1);
 
   const auto flat = [&](std::int64_t count, T* py, const In*... pi) {

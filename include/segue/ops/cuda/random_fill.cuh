@@ -55,19 +55,19 @@ __global__ void __launch_bounds__(pointwise_threads)
 __device__ __forceinline__ float product(float a, float b) { return __fmul_rn(a, b); }
 __device__ __forceinline__ double product(double a, double b) { return __dmul_rn(a, b); }
 
-/// One block of the generator a thread. Packed: 4 neighbours lie in one row and are one access; `row_blocks` of them
-/// do.
+/// One block of the generator a thread; `threshold` is p in units of 2^-24, of which uniforms are multiples. Packed: 4
+/// neighbours lie in one row and are one access; `row_blocks` of them do.
 template <bool Packed, bool Accumulate, class T>
 __global__ void __launch_bounds__(pointwise_threads)
-    dropout(Lines<const T> x, Lines<T> y, std::int64_t count, std::int64_t columns, Divider row_blocks, float threshold,
-            Accum<T> factor, RandomKey key) {
+    dropout(Lines<const T> x, Lines<T> y, std::int64_t count, std::int64_t columns, Divider row_blocks,
+            std::uint32_t threshold, Accum<T> factor, RandomKey key) {
   using A = Accum<T>;
   const std::int64_t block = std::int64_t{blockIdx.x} * pointwise_threads + threadIdx.x;
   const std::int64_t first = block * 4;
   if (first >= count) return;
   const Words<std::uint32_t, 4> words = key.resolved().block(static_cast<std::uint64_t>(block));
   const auto value = [&](int k, T in, T old) {
-    const bool keep = uniform_from_bits(words[static_cast<std::size_t>(k)]) >= threshold;
+    const bool keep = (words[static_cast<std::size_t>(k)] >> 8) >= threshold;
     const A kept = keep ? product(cast<A>(in), factor) : A(0);
     return cast<T>(Accumulate ? cast<A>(old) + kept : kept);
   };
@@ -135,12 +135,13 @@ struct Kernel<op::Dropout, Cuda> {
                   View<T, 2, CudaSpace> y, ops::GradMode mode) {
     constexpr int threads = kernels::pointwise_threads;
     const std::int64_t count = x.size(), columns = x.extent(1);
+    const auto threshold = static_cast<std::uint32_t>(std::ceil(static_cast<double>(static_cast<float>(p)) * 0x1p24));
     const auto run_as = [&]<bool Packed, bool Accumulate>() {
       launch(exec, "dropout_forward", kernels::dropout<Packed, Accumulate, T>,
              dim3(static_cast<unsigned>(ceil_div(count, 4 * threads))), dim3(threads), 0,
              kernels::Lines<const T>{x.data_handle(), x.stride(0)}, kernels::Lines<T>{y.data_handle(), y.stride(0)},
-             count, columns, kernels::Divider(Packed ? columns / 4 : 1), static_cast<float>(p),
-             static_cast<Accum<T>>(1 / (1 - p)), key);
+             count, columns, kernels::Divider(Packed ? columns / 4 : 1), threshold, static_cast<Accum<T>>(1 / (1 - p)),
+             key);
     };
     const bool accumulate = mode == ops::GradMode::accumulate;
     if (detail::packs(x, 4) && detail::packs(y, 4) && count / 4 <= detail::most_items)
