@@ -13,9 +13,13 @@ struct ColumnResults {
   bool accumulate;
 };
 
+/// a + b, never joined with the product that a or b is: what is added must not depend on how it was read.
+__device__ __forceinline__ float plain_sum(float a, float b) { return __fadd_rn(a, b); }
+__device__ __forceinline__ double plain_sum(double a, double b) { return __dadd_rn(a, b); }
+
 /// Sums of a chunk of rows, apart for each group: a warp takes neighbouring columns of one chunk, so that no thread
 /// meets another's sums. partials: (K, groups, chunks, columns).
-template <int K, bool Aligned, int N, class A, class Terms>
+template <int K, bool Grouped, bool Aligned, int N, class A, class Terms>
 __global__ void __launch_bounds__(128) column_partials(int rows, int columns, int groups, int chunks, int rows_a_chunk,
                                                        RowGroups group, Terms terms, A* partials) {
   constexpr int ahead = 4;  // rows whose terms are read before the first of them is added
@@ -31,35 +35,37 @@ __global__ void __launch_bounds__(128) column_partials(int rows, int columns, in
     return partials + ((static_cast<std::int64_t>(k) * groups + g) * chunks + chunk) * columns + c;
   };
   Pack<A, N> sums[K] = {};
-  if (groups > 1)
+  if constexpr (Grouped)
     for (int k = 0; k < K; ++k)
       for (int g = 0; g < groups; ++g) store_pack<Aligned>(place(k, g), sums[k], n);
   const auto flush = [&](int g) {
 #pragma unroll
     for (int k = 0; k < K; ++k) {
-      store_gradient<Aligned>(place(k, g), sums[k], n, groups > 1);
+      store_gradient<Aligned>(place(k, g), sums[k], n, Grouped);
       sums[k] = {};
     }
   };
-  int current = groups > 1 ? group(begin) : 0;
+  int current = Grouped ? group(begin) : 0;
   for (int r = begin; r < end; r += ahead) {
     Pack<A, N> added[ahead][K];
     int g[ahead];
 #pragma unroll
     for (int u = 0; u < ahead; ++u) {
       const int row = min(r + u, end - 1);
-      g[u] = groups > 1 ? group(row) : 0;
+      if constexpr (Grouped) g[u] = group(row);
       terms.template operator()<Aligned>(row, c, n, added[u]);
     }
 #pragma unroll
     for (int u = 0; u < ahead; ++u) {
-      if (r + u >= end) break;
-      if (g[u] != current) flush(current);
-      current = g[u];
+      if (r + u >= end) continue;
+      if constexpr (Grouped) {
+        if (g[u] != current) flush(current);
+        current = g[u];
+      }
 #pragma unroll
       for (int k = 0; k < K; ++k)
 #pragma unroll
-        for (int i = 0; i < N; ++i) sums[k].v[i] += added[u][k].v[i];
+        for (int i = 0; i < N; ++i) sums[k].v[i] = plain_sum(sums[k].v[i], added[u][k].v[i]);
     }
   }
   flush(current);
@@ -139,9 +145,11 @@ void column_sums(Exec<Cuda>& exec, const char* op, std::int64_t rows, std::int64
     const int rows_a_chunk = static_cast<int>(ceil_div(rows, chunks));
     const auto start = [&](auto is_aligned, auto width) {
       const std::int64_t warps = chunks * ceil_div(columns, 32 * width());
-      launch(exec, op, kernels::column_partials<K, is_aligned(), width(), A, Terms>,
-             dim3(static_cast<unsigned>(ceil_div(warps, 4))), dim3(32, 4), 0, r, c, g, chunks, rows_a_chunk, group,
-             terms, partials);
+      with_flag(groups > 1, [&](auto grouped) {
+        launch(exec, op, kernels::column_partials<K, grouped(), is_aligned(), width(), A, Terms>,
+               dim3(static_cast<unsigned>(ceil_div(warps, 4))), dim3(32, 4), 0, r, c, g, chunks, rows_a_chunk, group,
+               terms, partials);
+      });
     };
     if (aligned)
       start(std::true_type{}, std::integral_constant<int, N>{});

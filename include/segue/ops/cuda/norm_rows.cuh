@@ -21,12 +21,14 @@ __global__ void norm_forward(int rows, int columns, Rows<const T> x, Tail tail, 
   const int r = static_cast<int>(blockIdx.x * blockDim.y + threadIdx.y);
   if (r >= rows) return;
   RowPart<P, Aligned, N, A, T> part(x(r), columns);
+  const int step = static_cast<int>(blockDim.x) * N;
+  const auto tables = tail.template row<Aligned>(r, static_cast<int>(threadIdx.x) * N, step);
   A centre = 0;
   if constexpr (Centred) {
     A sum[1] = {A(0)};
     for_packs(
         columns, [&](const Pack<A, N>& v, int, int) { sum[0] += pack_sum(v); }, part);
-    block_sums(sum, shared[0]);
+    row_sums(sum, shared[0]);
     centre = sum[0] / static_cast<A>(columns);
   }
   A squares[1] = {A(0)};
@@ -41,14 +43,12 @@ __global__ void norm_forward(int rows, int columns, Rows<const T> x, Tail tail, 
         squares[0] += pack_sum(v);
       },
       part);
-  block_sums(squares, shared[1]);
+  row_sums(squares, shared[1]);
   const A inverse = A(1) / sqrt(squares[0] / static_cast<A>(columns) + eps);
   if (threadIdx.x == 0) {
     if (Centred && mean) mean[r] = centre;
     if (rstd) rstd[r] = inverse;
   }
-  const int step = static_cast<int>(blockDim.x) * N;
-  const auto tables = tail.template row<Aligned>(r, static_cast<int>(threadIdx.x) * N, step);
   T* const out = y(r);
   for_packs(
       columns,
@@ -63,8 +63,9 @@ __global__ void norm_forward(int rows, int columns, Rows<const T> x, Tail tail, 
 
 /// dx = rstd·(g − mean_c(g) − x̂·mean_c(g·x̂)), without mean_c(g) where the norm has no mean. dx may be dy.
 template <bool Centred, int P, bool Aligned, class T, class Tail>
-__global__ void norm_backward(int rows, int columns, Rows<const T> dy, Rows<const T> x, const Accum<T>* mean,
-                              const Accum<T>* rstd, Tail tail, Rows<T> dx, bool accumulate) {
+__global__ void __launch_bounds__(512, 2)
+    norm_backward(int rows, int columns, Rows<const T> dy, Rows<const T> x, const Accum<T>* mean, const Accum<T>* rstd,
+                  Tail tail, Rows<T> dx, bool accumulate) {
   using A = Accum<T>;
   constexpr int N = pack_of<T>;
   __shared__ A shared[2 * 32];
@@ -76,7 +77,8 @@ __global__ void norm_backward(int rows, int columns, Rows<const T> dy, Rows<cons
   const A scale = rstd[r];
   const A centre = Centred ? mean[r] : A(0);
   // Sums of g and of g·x̂. Held packs of dy and x turn into g and x̂.
-  A sums[2] = {A(0), A(0)};
+  constexpr int kinds = Centred ? 2 : 1;
+  A sums[kinds] = {};
   for_packs(
       columns,
       [&](Pack<A, N>& g, Pack<A, N>& v, int c, int n) {
@@ -88,12 +90,12 @@ __global__ void norm_backward(int rows, int columns, Rows<const T> dy, Rows<cons
           product.v[i] = g.v[i] * v.v[i];
         }
         if constexpr (Centred) sums[0] += pack_sum(g);
-        sums[1] += pack_sum(product);
+        sums[kinds - 1] += pack_sum(product);
       },
       grad, in);
-  block_sums(sums, shared);
-  const A mean_g = sums[0] / static_cast<A>(columns);
-  const A mean_gx = sums[1] / static_cast<A>(columns);
+  row_sums(sums, shared);
+  const A mean_g = Centred ? sums[0] / static_cast<A>(columns) : A(0);
+  const A mean_gx = sums[kinds - 1] / static_cast<A>(columns);
   T* const out = dx(r);
   for_packs(
       columns,
@@ -118,6 +120,9 @@ SEGUE_KERNELS_END
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
 
+/// A backward holds two rows.
+inline constexpr int most_held_pairs = 2;
+
 /// `aligned`: whether the rows and the tables of `tail` can be read pack by pack.
 template <bool Centred, class T, class Tail>
 void norm_rows_forward(Exec<Cuda>& exec, const char* op, View<const T, 2, CudaSpace> x, const Tail& tail, bool aligned,
@@ -138,11 +143,13 @@ void norm_rows_backward(Exec<Cuda>& exec, const char* op, View<const T, 2, CudaS
   constexpr int pack = kernels::pack_of<T>;
   const int rows = int_extent(op, "rows of x", x.extent(0)), columns = int_extent(op, "columns of x", x.extent(1));
   if (rows == 0) return;
-  const RowPlan plan = row_plan(ceil_div(columns, pack));
-  with_row_plan(plan, aligned && packs(dy, pack) && packs(x, pack) && packs(dx, pack), [&](auto held, auto is_aligned) {
-    launch(exec, op, kernels::norm_backward<Centred, held(), is_aligned(), T, Tail>, plan.grid(rows), plan.block(), 0,
-           rows, columns, rows_at(dy), rows_at(x), mean, rstd, tail, rows_at(dx), mode == ops::GradMode::accumulate);
-  });
+  const RowPlan plan = row_plan(ceil_div(columns, pack), most_held_pairs);
+  with_row_plan<most_held_pairs>(plan, aligned && packs(dy, pack) && packs(x, pack) && packs(dx, pack),
+                                 [&](auto held, auto is_aligned) {
+                                   launch(exec, op, kernels::norm_backward<Centred, held(), is_aligned(), T, Tail>,
+                                          plan.grid(rows), plan.block(), 0, rows, columns, rows_at(dy), rows_at(x),
+                                          mean, rstd, tail, rows_at(dx), mode == ops::GradMode::accumulate);
+                                 });
 }
 
 }  // namespace detail

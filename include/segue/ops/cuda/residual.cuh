@@ -7,49 +7,27 @@
 
 SEGUE_KERNELS_BEGIN
 
-/// y = base + gate·h, each of base and gate absent: 0 and 1. y may be base or h. A thread keeps its columns over
-/// several rows, so that a factor is read once for rows of one group.
+/// y = base + gate·h, each of base and gate absent: 0 and 1. y may be base or h. Threads along x share out a row, one
+/// pack each: with so few registers a multiprocessor is full of threads, which keeps more bytes on their way than
+/// several packs a thread would.
 template <int N, class T, class TM>
 __global__ void __launch_bounds__(256) gated_rows(int rows, int columns, Rows<const T> base, Rows<const T> h,
                                                   Rows<const TM> gate, RowGroups group, Rows<T> y) {
   using A = Accum<T>;
-  constexpr int ahead = 4;
   const int tiles = (columns + static_cast<int>(blockDim.x) * N - 1) / (static_cast<int>(blockDim.x) * N);
   const int strip = static_cast<int>(blockIdx.x) / tiles, tile = static_cast<int>(blockIdx.x) - strip * tiles;
   const int c = (tile * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * N;
-  const int step = static_cast<int>(blockDim.y), first = strip * ahead * step + static_cast<int>(threadIdx.y);
-  if (c >= columns) return;
+  const int r = strip * static_cast<int>(blockDim.y) + static_cast<int>(threadIdx.y);
+  if (c >= columns || r >= rows) return;
 
-  Pack<T, N> a[ahead], b[ahead];
-#pragma unroll
-  for (int u = 0; u < ahead; ++u) {
-    const int r = first + u * step;
-    if (r >= rows) continue;
-    b[u] = load<N>(h(r) + c);
-    if (base.data) a[u] = load<N>(base(r) + c);
-  }
-  Pack<A, N> factor;
+  Pack<A, N> out = load_as<N, A>(h(r) + c), before = {}, factor;
 #pragma unroll
   for (int i = 0; i < N; ++i) factor.v[i] = A(1);
-  int held = -1;
+  if (base.data) before = load_as<N, A>(base(r) + c);
+  if (gate.data) factor = load_as<N, A>(gate(group(r)) + c);
 #pragma unroll
-  for (int u = 0; u < ahead; ++u) {
-    const int r = first + u * step;
-    if (r >= rows) continue;
-    if (gate.data) {
-      const int g = group(r);
-      if (g != held) factor = load_as<N, A>(gate(g) + c);
-      held = g;
-    }
-    Pack<A, N> out;
-#pragma unroll
-    for (int i = 0; i < N; ++i) out.v[i] = factor.v[i] * cast<A>(b[u].v[i]);
-    if (base.data) {
-#pragma unroll
-      for (int i = 0; i < N; ++i) out.v[i] += cast<A>(a[u].v[i]);
-    }
-    store_as<N>(y(r) + c, out);
-  }
+  for (int i = 0; i < N; ++i) out.v[i] = before.v[i] + factor.v[i] * out.v[i];
+  store_as<N>(y(r) + c, out);
 }
 
 /// What a row adds to the gradient of its gate.
@@ -78,8 +56,9 @@ void gated_rows(Exec<Cuda>& exec, const char* op, const View<const T, 2, CudaSpa
   if (rows == 0) return;
   const auto start = [&](auto width) {
     const std::int64_t across = ceil_div(columns, width());
-    const std::int64_t x = std::min<std::int64_t>(across, 256), rows_at_once = 256 / x;
-    const std::int64_t blocks = ceil_div(across, x) * ceil_div(rows, 4 * rows_at_once);
+    const std::int64_t tiles = ceil_div(across, 256);
+    const std::int64_t x = tiles == 1 ? across : ceil_div(ceil_div(across, tiles), 32) * 32, rows_at_once = 256 / x;
+    const std::int64_t blocks = tiles * ceil_div(rows, rows_at_once);
     launch(exec, op, kernels::gated_rows<width(), T, TM>, dim3(static_cast<unsigned>(blocks)),
            dim3(static_cast<unsigned>(x), static_cast<unsigned>(rows_at_once)), 0, rows, columns, rows_at(base),
            rows_at(h), rows_at(gate.gate), row_groups(gate.group, gate.rows_per_group), rows_at(y));

@@ -11,8 +11,13 @@ SEGUE_KERNELS_BEGIN
 /// Rotations of pairs, the same for every head of a row; none without tables.
 struct Rotary {
   Rows<const float> cos{}, sin{};
-  unsigned period = 1;
-  int head_dim = 1;
+  Divider period{};
+  Divider head_dim{};
+
+  static __device__ __forceinline__ int rest(int i, const Divider& d) {
+    const auto n = static_cast<unsigned>(i);
+    return static_cast<int>(n - n / d * d.divisor());
+  }
 
   /// The tables of one row. Where all packs of a thread lie at one place of their heads, that place is read once.
   template <class A, int N>
@@ -28,12 +33,12 @@ struct Rotary {
     Row<A, N> out;
     out.cos = nullptr;
     if (!cos.data) return out;
-    const auto t = static_cast<int>(static_cast<unsigned>(r) % period);
+    const int t = rest(r, period);
     out.cos = cos(t);
     out.sin = sin(t);
-    out.one_place = Aligned && step % head_dim == 0;
+    out.one_place = Aligned && rest(step, head_dim) == 0;
     if (out.one_place) {
-      const int place = c % head_dim / 2;
+      const int place = rest(c, head_dim) / 2;
       out.held_cos = load_pack<Aligned, N / 2, A>(out.cos + place, N / 2);
       out.held_sin = load_pack<Aligned, N / 2, A>(out.sin + place, N / 2);
     }
@@ -47,14 +52,14 @@ struct Rotary {
     Pack<A, N / 2> co = row.held_cos, si = row.held_sin;
     if constexpr (Aligned) {
       if (!row.one_place) {
-        const int place = c % head_dim / 2;
+        const int place = rest(c, head_dim) / 2;
         co = load_pack<Aligned, N / 2, A>(row.cos + place, N / 2);
         si = load_pack<Aligned, N / 2, A>(row.sin + place, N / 2);
       }
     } else {
 #pragma unroll
       for (int i = 0; i < N / 2; ++i) {
-        const int place = 2 * i < n ? (c + 2 * i) % head_dim / 2 : 0;
+        const int place = 2 * i < n ? rest(c + 2 * i, head_dim) / 2 : 0;
         co.v[i] = cast<A>(row.cos[place]);
         si.v[i] = cast<A>(row.sin[place]);
       }
@@ -176,8 +181,9 @@ namespace detail {
 inline kernels::Rotary rotary_of(const View<const float, 2, CudaSpace>& cos, const View<const float, 2, CudaSpace>& sin,
                                  int heads, std::int64_t columns) {
   if (!cos.data_handle() || cos.extent(0) == 0) return {};
-  return {rows_at(cos), rows_at(sin), static_cast<unsigned>(std::min<std::int64_t>(cos.extent(0), 0x7FFFFFFF)),
-          static_cast<int>(columns / heads)};
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  return {rows_at(cos), rows_at(sin), kernels::Divider(std::min(cos.extent(0), most)),
+          kernels::Divider(columns / heads)};
 }
 
 /// Whether the tables can be read along with packs of a row of T: no pack reaches from one head into the next.

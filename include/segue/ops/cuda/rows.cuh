@@ -12,6 +12,7 @@
 #include "segue/core/dispatch.hpp"
 #include "segue/core/launch.cuh"
 #include "segue/ops/cuda/access.cuh"
+#include "segue/ops/cuda/pointwise.cuh"
 #include "segue/ops/types.hpp"
 
 // How the threads of a row share it out: thread t of n holds the packs t, t + n, t + 2n, … of N elements. Whether a
@@ -32,7 +33,7 @@ struct Rows {
 /// The row of a table that row r uses: see `ops::Modulation`.
 struct RowGroups {
   const std::int32_t* group = nullptr;
-  unsigned rows_per_group = 1;
+  Divider rows_per_group{};
 
   __device__ __forceinline__ int operator()(int r) const {
     return group ? group[r] : static_cast<int>(static_cast<unsigned>(r) / rows_per_group);
@@ -118,12 +119,26 @@ __device__ __forceinline__ void for_packs(int columns, F&& f, RowPart<P, Aligned
   }
 }
 
+/// The sums of K values over the threads of a row, in every one of them: some lanes of a warp (a power of two), or the
+/// whole warps of a block. Two calls in a row need two arrays `shared`, K times 32 elements each.
+template <int K, class A>
+__device__ __forceinline__ void row_sums(A (&x)[K], A* shared) {
+  if (blockDim.x >= 32) return block_sums(x, shared);
+  // Other rows of the warp may have ended.
+  const unsigned first = threadIdx.y * blockDim.x % 32;
+  const unsigned lanes = ((1u << blockDim.x) - 1) << first;
+  for (unsigned mask = blockDim.x / 2; mask > 0; mask /= 2) {
+#pragma unroll
+    for (int k = 0; k < K; ++k) x[k] += __shfl_xor_sync(lanes, x[k], static_cast<int>(mask));
+  }
+}
+
 SEGUE_KERNELS_END
 
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
 
-inline constexpr int most_held_packs = 4;
+inline constexpr int most_held_packs = 3;
 
 /// How many threads a row takes, how many packs each of them holds (0: none, the row is too long), how many rows a
 /// block takes. It depends on the length of a row alone, as the order of a row's sums does.
@@ -136,21 +151,24 @@ struct RowPlan {
   dim3 grid(std::int64_t rows) const { return dim3(static_cast<unsigned>(ceil_div(rows, rows_a_block))); }
 };
 
-inline RowPlan row_plan(std::int64_t packs) {
+/// @param most how many packs of the row a thread may hold.
+inline RowPlan row_plan(std::int64_t packs, int most = most_held_packs) {
   RowPlan plan;
-  const auto warps = static_cast<int>(std::clamp<std::int64_t>(ceil_div(packs, 32 * most_held_packs), 1, 16));
-  plan.threads = 32 * warps;
+  const std::int64_t threads = std::clamp<std::int64_t>(ceil_div(packs, most), 8, 512);
+  plan.threads = 8;
+  while (plan.threads < 32 && plan.threads < threads) plan.threads *= 2;
+  if (threads > 32) plan.threads = static_cast<int>(ceil_div(threads, 32) * 32);
   const std::int64_t held = ceil_div(packs, plan.threads);
-  plan.held = held <= most_held_packs ? static_cast<int>(std::max<std::int64_t>(held, 1)) : 0;
-  plan.rows_a_block = warps == 1 ? 4 : 1;
+  plan.held = held <= most ? static_cast<int>(held) : 0;
+  plan.rows_a_block = plan.threads > 32 ? 1 : 128 / plan.threads;
   return plan;
 }
 
 /// Calls `f(held, aligned)` with constants: rows that are held are aligned.
-template <class F>
+template <int Most = most_held_packs, class F>
 void with_row_plan(const RowPlan& plan, bool aligned, F&& f) {
   if (!aligned) return f(std::integral_constant<int, 0>{}, std::false_type{});
-  dispatch("with_row_plan", "held packs", plan.held, std::integer_sequence<int, 0, 1, 2, 3, 4>{},
+  dispatch("with_row_plan", "held packs", plan.held, std::make_integer_sequence<int, Most + 1>{},
            [&](auto held) { f(held, std::true_type{}); });
 }
 
@@ -177,7 +195,7 @@ kernels::Rows<T> rows_at(const View<T, 2, CudaSpace>& x) {
 
 inline kernels::RowGroups row_groups(const View<const std::int32_t, 1, CudaSpace>& group, std::int64_t rows_per_group) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
-  return {group.data_handle(), static_cast<unsigned>(std::clamp<std::int64_t>(rows_per_group, 1, most))};
+  return {group.data_handle(), kernels::Divider(std::clamp<std::int64_t>(rows_per_group, 1, most))};
 }
 
 }  // namespace detail
