@@ -55,38 +55,50 @@ __global__ void __launch_bounds__(pointwise_threads)
 __device__ __forceinline__ float product(float a, float b) { return __fmul_rn(a, b); }
 __device__ __forceinline__ double product(double a, double b) { return __dmul_rn(a, b); }
 
-/// One block of the generator a thread; `threshold` is p in units of 2^-24, of which uniforms are multiples. Packed: 4
-/// neighbours lie in one row and are one access; `row_blocks` of them do.
+/// Whole blocks of the generator a thread; `threshold` is p in units of 2^-24, of which uniforms are multiples. Packed:
+/// what a thread draws for lies in one row of `row_items` such parts, and may be read 16 bytes at a time.
 template <bool Packed, bool Accumulate, class T>
 __global__ void __launch_bounds__(pointwise_threads)
-    dropout(Lines<const T> x, Lines<T> y, std::int64_t count, std::int64_t columns, Divider row_blocks,
-            std::uint32_t threshold, Accum<T> factor, RandomKey key) {
+    dropout(Lines<const T> x, Lines<T> y, std::int64_t count, std::int64_t columns, Divider row_items,
+            std::uint32_t threshold, Accum<T> factor, RandomKey unresolved) {
   using A = Accum<T>;
-  const std::int64_t block = std::int64_t{blockIdx.x} * pointwise_threads + threadIdx.x;
-  const std::int64_t first = block * 4;
+  constexpr int n = drawn_together<T>;
+  const std::int64_t item = std::int64_t{blockIdx.x} * pointwise_threads + threadIdx.x;
+  const std::int64_t first = item * n;
   if (first >= count) return;
-  const Words<std::uint32_t, 4> words = key.resolved().block(static_cast<std::uint64_t>(block));
-  const auto value = [&](int k, T in, T old) {
-    const bool keep = (words[static_cast<std::size_t>(k)] >> 8) >= threshold;
-    const A kept = keep ? product(cast<A>(in), factor) : A(0);
+  std::int64_t r, c;
+  Pack<T, n> in{}, out{};
+  if constexpr (Packed) {
+    r = static_cast<std::uint32_t>(item) / row_items;
+    c = first - r * columns;
+    in = load_as<n, T>(x.data + r * x.stride + c);
+    if constexpr (Accumulate) out = load_as<n, T>(static_cast<const T*>(y.data + r * y.stride + c));
+  } else {
+    r = first / columns;
+    c = first - r * columns;
+  }
+  const RandomKey key = unresolved.resolved();
+  std::uint32_t words[n];
+#pragma unroll
+  for (int i = 0; i < n; i += 4) {
+    const Words<std::uint32_t, 4> block = key.block(static_cast<std::uint64_t>(first + i) / 4);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) words[i + k] = block[static_cast<std::size_t>(k)];
+  }
+  const auto value = [&](int k, T from, T old) {
+    const A kept = (words[k] >> 8) >= threshold ? product(cast<A>(from), factor) : A(0);
     return cast<T>(Accumulate ? cast<A>(old) + kept : kept);
   };
   if constexpr (Packed) {
-    const std::int64_t r = static_cast<std::uint32_t>(block) / row_blocks, c = first - r * columns;
-    const Pack<T, 4> in = load_as<4, T>(x.data + r * x.stride + c);
-    T* const at = y.data + r * y.stride + c;
-    Pack<T, 4> out{};
-    if constexpr (Accumulate) out = load_as<4, T>(static_cast<const T*>(at));
 #pragma unroll
-    for (int k = 0; k < 4; ++k) out.v[k] = value(k, in.v[k], out.v[k]);
-    store_as<4>(at, out);
+    for (int k = 0; k < n; ++k) out.v[k] = value(k, in.v[k], out.v[k]);
+    store_as<n>(y.data + r * y.stride + c, out);
   } else {
-    std::int64_t r = first / columns, c = first - r * columns;
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < n; ++k) {
       if (first + k >= count) return;
-      T& out = y.data[r * y.stride + c];
-      out = value(k, x.data[r * x.stride + c], Accumulate ? out : T{});
+      T& to = y.data[r * y.stride + c];
+      to = value(k, x.data[r * x.stride + c], Accumulate ? to : T{});
       if (++c == columns) {
         c = 0;
         ++r;
@@ -133,18 +145,18 @@ struct Kernel<op::Dropout, Cuda> {
   template <class T>
   static void run(Exec<Cuda>& exec, View<const T, 2, CudaSpace> x, double p, const RandomKey& key,
                   View<T, 2, CudaSpace> y, ops::GradMode mode) {
-    constexpr int threads = kernels::pointwise_threads;
+    constexpr int threads = kernels::pointwise_threads, each = kernels::drawn_together<T>;
     const std::int64_t count = x.size(), columns = x.extent(1);
     const auto threshold = static_cast<std::uint32_t>(std::ceil(static_cast<double>(static_cast<float>(p)) * 0x1p24));
     const auto run_as = [&]<bool Packed, bool Accumulate>() {
       launch(exec, "dropout_forward", kernels::dropout<Packed, Accumulate, T>,
-             dim3(static_cast<unsigned>(ceil_div(count, 4 * threads))), dim3(threads), 0,
+             dim3(static_cast<unsigned>(ceil_div(count, each * threads))), dim3(threads), 0,
              kernels::Lines<const T>{x.data_handle(), x.stride(0)}, kernels::Lines<T>{y.data_handle(), y.stride(0)},
-             count, columns, kernels::Divider(Packed ? columns / 4 : 1), threshold, static_cast<Accum<T>>(1 / (1 - p)),
-             key);
+             count, columns, kernels::Divider(Packed ? columns / each : 1), threshold,
+             static_cast<Accum<T>>(1 / (1 - p)), key);
     };
     const bool accumulate = mode == ops::GradMode::accumulate;
-    if (detail::packs(x, 4) && detail::packs(y, 4) && count / 4 <= detail::most_items)
+    if (detail::packs(x, each) && detail::packs(y, each) && count / each <= detail::most_items)
       accumulate ? run_as.template operator()<true, true>() : run_as.template operator()<true, false>();
     else
       accumulate ? run_as.template operator()<false, true>() : run_as.template operator()<false, false>();
