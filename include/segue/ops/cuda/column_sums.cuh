@@ -22,7 +22,7 @@ __device__ __forceinline__ double plain_sum(double a, double b) { return __dadd_
 template <int K, bool Grouped, bool Aligned, int N, class A, class Terms>
 __global__ void __launch_bounds__(128) column_partials(int rows, int columns, int groups, int chunks, int rows_a_chunk,
                                                        RowGroups group, Terms terms, A* partials) {
-  constexpr int ahead = 4;  // rows whose terms are read before the first of them is added
+  constexpr int ahead = 4;  // rows that are read before the first of them is added
   const int warps_a_chunk = (columns + 32 * N - 1) / (32 * N);
   const int warp = static_cast<int>(blockIdx.x * blockDim.y + threadIdx.y);
   const int chunk = warp / warps_a_chunk;
@@ -47,13 +47,13 @@ __global__ void __launch_bounds__(128) column_partials(int rows, int columns, in
   };
   int current = Grouped ? group(begin) : 0;
   for (int r = begin; r < end; r += ahead) {
-    Pack<A, N> added[ahead][K];
+    decltype(terms.template load<Aligned, N>(0, 0, 0)) loaded[ahead];
     int g[ahead];
 #pragma unroll
     for (int u = 0; u < ahead; ++u) {
       const int row = min(r + u, end - 1);
       if constexpr (Grouped) g[u] = group(row);
-      terms.template operator()<Aligned>(row, c, n, added[u]);
+      loaded[u] = terms.template load<Aligned, N>(row, c, n);
     }
 #pragma unroll
     for (int u = 0; u < ahead; ++u) {
@@ -62,10 +62,12 @@ __global__ void __launch_bounds__(128) column_partials(int rows, int columns, in
         if (g[u] != current) flush(current);
         current = g[u];
       }
+      Pack<A, N> added[K];
+      terms.template of<Aligned>(loaded[u], r + u, c, n, added);
 #pragma unroll
       for (int k = 0; k < K; ++k)
 #pragma unroll
-        for (int i = 0; i < N; ++i) sums[k].v[i] = plain_sum(sums[k].v[i], added[u][k].v[i]);
+        for (int i = 0; i < N; ++i) sums[k].v[i] = plain_sum(sums[k].v[i], added[k].v[i]);
     }
   }
   flush(current);
@@ -130,8 +132,9 @@ std::int64_t column_sums_bytes(std::int64_t sums, std::int64_t rows, std::int64_
 
 /// Sums over rows, K of them at once and apart for each group of rows, in an order that depends on rows, columns and
 /// groups alone.
-///   terms.operator()<Aligned>(r, c, n, packs)   the K packs that row r adds at columns c…; n of their elements count
-///   aligned                                     whether terms can be had pack by pack, N elements each
+///   terms.load<Aligned, N>(r, c, n)             what they need of row r at columns c…; n of N elements count
+///   terms.of<Aligned>(loaded, r, c, n, packs)   the K packs that the row adds
+///   aligned                                     whether rows can be read pack by pack, N elements each
 template <int K, class A, int N, class Terms, class TOut>
 void column_sums(Exec<Cuda>& exec, const char* op, std::int64_t rows, std::int64_t columns, std::int64_t groups,
                  const kernels::RowGroups& group, const Terms& terms, bool aligned, std::byte* scratch,

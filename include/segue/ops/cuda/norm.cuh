@@ -29,14 +29,8 @@ struct AffineTail {
 
   template <bool Aligned, int N, class A>
   __device__ __forceinline__ void affine(int c, int n, Pack<A, N>& v) const {
-    if (!weight) return;
-    const Pack<A, N> w = load_pack<Aligned, N, A>(weight + c, n);
-#pragma unroll
-    for (int i = 0; i < N; ++i) v.v[i] *= w.v[i];
-    if (!bias) return;
-    const Pack<A, N> b = load_pack<Aligned, N, A>(bias + c, n);
-#pragma unroll
-    for (int i = 0; i < N; ++i) v.v[i] += b.v[i];
+    multiply_by<Aligned>(v, weight, c, n);
+    add_to<Aligned>(v, bias, c, n);
   }
   template <bool Aligned, int N, class A>
   __device__ __forceinline__ void scaled(const Tables& tables, int c, int n, Pack<A, N>& v) const {
@@ -50,18 +44,11 @@ struct AffineTail {
   __device__ __forceinline__ void forward(const Tables& tables, int c, int n, Pack<A, N>& v) const {
     affine<Aligned>(c, n, v);
     scaled<Aligned>(tables, c, n, v);
-    if (!tables.scale) return;
-    const Pack<A, N> s = load_pack<Aligned, N, A>(tables.shift + c, n);
-#pragma unroll
-    for (int i = 0; i < N; ++i) v.v[i] += s.v[i];
+    add_to<Aligned>(v, tables.shift, c, n);
   }
   template <bool Aligned, int N, class A>
   __device__ __forceinline__ void backward(const Tables& tables, int c, int n, Pack<A, N>& g) const {
-    if (weight) {
-      const Pack<A, N> w = load_pack<Aligned, N, A>(weight + c, n);
-#pragma unroll
-      for (int i = 0; i < N; ++i) g.v[i] *= w.v[i];
-    }
+    multiply_by<Aligned>(g, weight, c, n);
     scaled<Aligned>(tables, c, n, g);
   }
 };
@@ -75,12 +62,22 @@ struct NormTableTerms {
   const Accum<T>* rstd;
   AffineTail<TW, TM> tail;
 
+  template <int N>
+  struct Loaded {
+    Pack<T, N> dy, x;
+    Accum<T> mean, rstd;
+  };
+  template <bool Aligned, int N>
+  __device__ __forceinline__ Loaded<N> load(int r, int c, int n) const {
+    return {load_pack<Aligned, N, T>(dy(r) + c, n), load_pack<Aligned, N, T>(x(r) + c, n), mean ? mean[r] : Accum<T>(0),
+            rstd[r]};
+  }
+
   template <bool Aligned, int N, class A>
-  __device__ __forceinline__ void operator()(int r, int c, int n, Pack<A, N> (&out)[2]) const {
-    const A centre = mean ? mean[r] : A(0), scale = rstd[r];
-    Pack<A, N> g = load_pack<Aligned, N, A>(dy(r) + c, n), v = load_pack<Aligned, N, A>(x(r) + c, n);
+  __device__ __forceinline__ void of(const Loaded<N>& loaded, int r, int c, int n, Pack<A, N> (&out)[2]) const {
+    Pack<A, N> g = widen<A>(loaded.dy), v = widen<A>(loaded.x);
 #pragma unroll
-    for (int i = 0; i < N; ++i) v.v[i] = (v.v[i] - centre) * scale;
+    for (int i = 0; i < N; ++i) v.v[i] = (v.v[i] - loaded.mean) * loaded.rstd;
     if constexpr (OfModulation)
       tail.template affine<Aligned>(c, n, v);
     else

@@ -145,9 +145,13 @@ template <class T>
 struct RowTerms {
   Rows<const T> x;
 
+  template <bool Aligned, int N>
+  __device__ __forceinline__ Pack<T, N> load(int r, int c, int n) const {
+    return load_pack<Aligned, N, T>(x(r) + c, n);
+  }
   template <bool Aligned, int N, class A>
-  __device__ __forceinline__ void operator()(int r, int c, int n, Pack<A, N> (&out)[1]) const {
-    out[0] = load_pack<Aligned, N, A>(x(r) + c, n);
+  __device__ __forceinline__ void of(const Pack<T, N>& loaded, int, int, int, Pack<A, N> (&out)[1]) const {
+    out[0] = widen<A>(loaded);
   }
 };
 

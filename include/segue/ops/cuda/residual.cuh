@@ -35,9 +35,18 @@ template <class T>
 struct GateTerms {
   Rows<const T> dy, h;
 
+  template <int N>
+  struct Loaded {
+    Pack<T, N> dy, h;
+  };
+  template <bool Aligned, int N>
+  __device__ __forceinline__ Loaded<N> load(int r, int c, int n) const {
+    return {load_pack<Aligned, N, T>(dy(r) + c, n), load_pack<Aligned, N, T>(h(r) + c, n)};
+  }
+
   template <bool Aligned, int N, class A>
-  __device__ __forceinline__ void operator()(int r, int c, int n, Pack<A, N> (&out)[1]) const {
-    const Pack<A, N> a = load_pack<Aligned, N, A>(dy(r) + c, n), b = load_pack<Aligned, N, A>(h(r) + c, n);
+  __device__ __forceinline__ void of(const Loaded<N>& loaded, int, int, int, Pack<A, N> (&out)[1]) const {
+    const Pack<A, N> a = widen<A>(loaded.dy), b = widen<A>(loaded.h);
 #pragma unroll
     for (int i = 0; i < N; ++i) out[0].v[i] = a.v[i] * b.v[i];
   }

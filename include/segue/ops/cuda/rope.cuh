@@ -86,21 +86,14 @@ struct RotaryTail {
     return rotary.row<Aligned, N, A>(r, c, step);
   }
   template <bool Aligned>
-  __device__ __forceinline__ void weigh(int c, int n, Pack<A, N>& v) const {
-    if (!weight) return;
-    const Pack<A, N> w = load_pack<Aligned, N, A>(weight + c, n);
-#pragma unroll
-    for (int i = 0; i < N; ++i) v.v[i] *= w.v[i];
-  }
-  template <bool Aligned>
   __device__ __forceinline__ void forward(const Rotary::Row<A, N>& row, int c, int n, Pack<A, N>& v) const {
-    weigh<Aligned>(c, n, v);
+    multiply_by<Aligned>(v, weight, c, n);
     rotary.turn<Aligned>(row, c, n, A(1), v);
   }
   template <bool Aligned>
   __device__ __forceinline__ void backward(const Rotary::Row<A, N>& row, int c, int n, Pack<A, N>& g) const {
     rotary.turn<Aligned>(row, c, n, A(-1), g);
-    weigh<Aligned>(c, n, g);
+    multiply_by<Aligned>(g, weight, c, n);
   }
 };
 
@@ -111,14 +104,25 @@ struct RotaryWeightTerms {
   const Accum<T>* rstd;
   Rotary rotary;
 
+  template <int N>
+  struct Loaded {
+    Pack<T, N> dy, x;
+    Rotary::Row<Accum<T>, N> tables;
+    Accum<T> rstd;
+  };
+  template <bool Aligned, int N>
+  __device__ __forceinline__ Loaded<N> load(int r, int c, int n) const {
+    return {load_pack<Aligned, N, T>(dy(r) + c, n), load_pack<Aligned, N, T>(x(r) + c, n),
+            rotary.row<Aligned, N, Accum<T>>(r, c, 0), rstd[r]};
+  }
+
   template <bool Aligned, int N, class A>
-  __device__ __forceinline__ void operator()(int r, int c, int n, Pack<A, N> (&out)[1]) const {
-    out[0] = load_pack<Aligned, N, A>(dy(r) + c, n);
-    const Pack<A, N> v = load_pack<Aligned, N, A>(x(r) + c, n);
-    rotary.turn<Aligned>(rotary.row<Aligned, N, A>(r, c, 0), c, n, A(-1), out[0]);
-    const A scale = rstd[r];
+  __device__ __forceinline__ void of(const Loaded<N>& loaded, int, int c, int n, Pack<A, N> (&out)[1]) const {
+    out[0] = widen<A>(loaded.dy);
+    rotary.turn<Aligned>(loaded.tables, c, n, A(-1), out[0]);
+    const Pack<A, N> v = widen<A>(loaded.x);
 #pragma unroll
-    for (int i = 0; i < N; ++i) out[0].v[i] *= v.v[i] * scale;
+    for (int i = 0; i < N; ++i) out[0].v[i] *= v.v[i] * loaded.rstd;
   }
 };
 

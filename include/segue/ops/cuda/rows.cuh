@@ -73,6 +73,30 @@ __device__ __forceinline__ void store_gradient(T* p, Pack<A, N> x, int n, bool a
   store_pack<Aligned>(p, x, n);
 }
 
+template <class A, int N, class T>
+__device__ __forceinline__ Pack<A, N> widen(const Pack<T, N>& x) {
+  Pack<A, N> out;
+#pragma unroll
+  for (int i = 0; i < N; ++i) out.v[i] = cast<A>(x.v[i]);
+  return out;
+}
+
+/// Multiplies a pack by the elements of a table row at column c…, or adds them, if there is such a row.
+template <bool Aligned, int N, class A, class TW>
+__device__ __forceinline__ void multiply_by(Pack<A, N>& v, const TW* row, int c, int n) {
+  if (!row) return;
+  const Pack<A, N> w = load_pack<Aligned, N, A>(row + c, n);
+#pragma unroll
+  for (int i = 0; i < N; ++i) v.v[i] *= w.v[i];
+}
+template <bool Aligned, int N, class A, class TW>
+__device__ __forceinline__ void add_to(Pack<A, N>& v, const TW* row, int c, int n) {
+  if (!row) return;
+  const Pack<A, N> w = load_pack<Aligned, N, A>(row + c, n);
+#pragma unroll
+  for (int i = 0; i < N; ++i) v.v[i] += w.v[i];
+}
+
 /// The sum of a pack: a tree, so that few additions wait for one another.
 template <int N, class A>
 __device__ __forceinline__ A pack_sum(Pack<A, N> x) {
