@@ -194,9 +194,8 @@ TEST_CASE("copy takes any strides") {
 TEST_CASE("copy names what does not fit") {
   Exec<Device> exec;
   const auto x = exec.empty<float, 4>({3, 4, 5, 6});
-  CHECK(support::message_of<InputError>([&] {
-          ops::copy(exec, x.view(), x.slice(1, 1, 3).slice(3, 2, 5).view());
-        }) == "copy: shape of source is (3, 4, 5, 6), expected (3, 2, 5, 3)");
+  CHECK(support::message_of<InputError>([&] { ops::copy(exec, x.view(), x.slice(1, 1, 3).slice(3, 2, 5).view()); }) ==
+        "copy: shape of source is (3, 4, 5, 6), expected (3, 2, 5, 3)");
 }
 
 TEST_CASE("elementwise operators name what does not fit, and wait while planning") {

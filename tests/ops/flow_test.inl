@@ -48,10 +48,10 @@ template <class T>
 struct Buffers {
   Tensor<T, 5, Space> clips, state, target;
   Buffers(Exec<Device>& exec, const Shape<5>& s, std::int64_t extra, std::int64_t padding)
-      : clips(support::operand<T>(exec, Shape<5>{s[0], s[1], s[2], s[3], s[4] + padding},
-                                  support::random_values<T>(element_count(s) / std::max<std::int64_t>(s[4], 1) *
-                                                                (s[4] > 0 ? s[4] + padding : 0),
-                                                            1))),
+      : clips(support::operand<T>(
+            exec, Shape<5>{s[0], s[1], s[2], s[3], s[4] + padding},
+            support::random_values<T>(
+                element_count(s) / std::max<std::int64_t>(s[4], 1) * (s[4] > 0 ? s[4] + padding : 0), 1))),
         state(support::poisoned<T>(exec, Shape<5>{s[0], s[1] + extra, s[2], s[3], s[4] + padding})),
         target(support::poisoned<T>(exec, s)) {}
 };

@@ -383,9 +383,8 @@ TEST_CASE("the optimizer names what does not fit, and waits while planning") {
   const auto states = support::tensor_of<ops::UpdateState>(exec, {{}, {}});
   const auto state = states.slice(0, 0, 1);
   const auto norm = support::poisoned<double>(exec, Shape<1>{1});
-  CHECK(support::message_of<InputError>([&] {
-          ops::adamw_step(exec, model.list(), {}, StateView(states.view()));
-        }) == "adamw_step: shape of state is (2), expected (1)");
+  CHECK(support::message_of<InputError>([&] { ops::adamw_step(exec, model.list(), {}, StateView(states.view())); }) ==
+        "adamw_step: shape of state is (2), expected (1)");
   CHECK(support::message_of<InputError>([&] { ops::begin_update(exec, states.view(), norm.cview(), {}); }) ==
         "begin_update: shape of state is (2), expected (1)");
   const auto grads = model.gradient_views();
