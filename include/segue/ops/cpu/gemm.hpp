@@ -23,6 +23,8 @@ namespace detail {
 /// of all rows one after the other. Lines are copied from rows as they are; steps need a transpose.
 enum class PackedRows { steps, lines };
 
+inline constexpr std::int64_t cache_line = 64;
+
 /// Register block and cache blocks of the product for sums in A. `rows` is at most a register's lanes.
 template <class A>
 struct GemmBlocking {
@@ -122,13 +124,19 @@ void pack_lines(A* dst, const T* src, std::int64_t ld, std::int64_t count, std::
                        first + i < count ? simd::load<A>(src + (first + i) * ld + p, steps - p) : simd::Vec<A>{});
 }
 
+/// What a kernel brings to the second-level cache for later ones, `lines` cache lines for each line of steps.
+struct GemmAhead {
+  const char* at = nullptr;
+  int lines = 0;
+};
+
 /// block (rows x columns, rows `block_step` apart) = or += a · b over `steps`. Step p of a, packed in steps or as it
 /// lies in a transposed operand, is at a + p·a_step; lines have no a_step. Step p of b is at b + p·b_step. `Rows` is
 /// how many rows are computed and `Halves` how many of the two registers of a row: fewer where fewer exist, with the
-/// same bits.
+/// same bits. Over lines it fetches what it writes at the end, and what comes after it.
 template <class A, PackedRows Packing, int Rows, int Halves>
 inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_step, const A* b, std::int64_t b_step,
-                              A* block, std::int64_t block_step, bool add) {
+                              A* block, std::int64_t block_step, bool add, GemmAhead ahead) {
   using V = simd::Vec<A>;
   constexpr int lanes = simd::lanes<A>;
   V left[static_cast<std::size_t>(Rows)] = {}, right[static_cast<std::size_t>(Rows)] = {};
@@ -155,6 +163,12 @@ inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_ste
   };
   if constexpr (Packing == PackedRows::lines) {
     for (std::int64_t p = 0; p < steps; p += lanes, a += (GemmBlocking<A>::rows - 1) * lanes) {
+      if (p < Rows * lanes) {
+        const A* row = block + p / lanes * block_step;
+        __builtin_prefetch(row, 1);
+        if constexpr (Halves == 2) __builtin_prefetch(row + lanes, 1);
+      }
+      for (int i = 0; i < ahead.lines; ++i, ahead.at += cache_line) __builtin_prefetch(ahead.at, 0, 2);
       std::int64_t line = std::min<std::int64_t>(lanes, steps - p);
       for (; line >= 2; line -= 2) step(), step();  // one step a turn would lose at the ends of lines what they save
       if (line > 0) step();
@@ -172,23 +186,24 @@ inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_ste
 /// The micro-kernel for `rows` by `columns` that exist.
 template <class A, PackedRows Packing = PackedRows::steps>
 inline void gemm_block(std::int64_t rows, std::int64_t columns, std::int64_t steps, const A* a, std::int64_t a_step,
-                       const A* b, std::int64_t b_step, A* block, std::int64_t block_step, bool add) {
+                       const A* b, std::int64_t b_step, A* block, std::int64_t block_step, bool add,
+                       GemmAhead ahead = {}) {
   constexpr int all = GemmBlocking<A>::rows, few = all > 4 ? 4 : 2;
   const bool wide = columns > GemmBlocking<A>::lanes;
   if (rows > few) {
     if (wide)
-      gemm_micro_kernel<A, Packing, all, 2>(steps, a, a_step, b, b_step, block, block_step, add);
+      gemm_micro_kernel<A, Packing, all, 2>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
     else
-      gemm_micro_kernel<A, Packing, all, 1>(steps, a, a_step, b, b_step, block, block_step, add);
+      gemm_micro_kernel<A, Packing, all, 1>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
   } else if (rows > 1) {
     if (wide)
-      gemm_micro_kernel<A, Packing, few, 2>(steps, a, a_step, b, b_step, block, block_step, add);
+      gemm_micro_kernel<A, Packing, few, 2>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
     else
-      gemm_micro_kernel<A, Packing, few, 1>(steps, a, a_step, b, b_step, block, block_step, add);
+      gemm_micro_kernel<A, Packing, few, 1>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
   } else if (wide) {
-    gemm_micro_kernel<A, Packing, 1, 2>(steps, a, a_step, b, b_step, block, block_step, add);
+    gemm_micro_kernel<A, Packing, 1, 2>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
   } else {
-    gemm_micro_kernel<A, Packing, 1, 1>(steps, a, a_step, b, b_step, block, block_step, add);
+    gemm_micro_kernel<A, Packing, 1, 1>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
   }
 }
 
@@ -281,6 +296,14 @@ struct GemmProblem {
       gemm_block<A, PackedRows::steps>(arguments...);
   }
 
+  /// What each of `kernels` in turn fetches of the panel of b at `next`, while the one before it is multiplied.
+  GemmAhead ahead(const A* next, std::int64_t kernel, std::int64_t kernels, std::int64_t steps) const {
+    if (!lines() || direct_b() || sizes.packed_b() <= Block::own_elements) return {};
+    const std::int64_t bytes = steps * Block::columns * static_cast<std::int64_t>(sizeof(A));
+    const std::int64_t turns = ceil_div(steps, Block::lanes), fetched = ceil_div(bytes, cache_line * kernels * turns);
+    return {reinterpret_cast<const char*>(next) + kernel * turns * fetched * cache_line, static_cast<int>(fetched)};
+  }
+
   /// Rows [row_begin, row_end) by the columns [first, last) of which packed_b holds those from `packed_from` on.
   void multiply(const A* packed_b, std::int64_t packed_from, std::int64_t row_begin, std::int64_t row_end,
                 std::int64_t first, std::int64_t last, A* scratch) const {
@@ -308,7 +331,13 @@ struct GemmProblem {
                 b_step = b_stride;
               }
             }
+            const A* next = packed_b + (column - packed_from) * sizes.k;
+            if (j + Block::columns < columns)
+              next += (j + Block::columns) * sizes.k + step * Block::columns;
+            else if (panel + 1 < sizes.panels)
+              next += (step + steps) * Block::columns;
             for (std::int64_t i = 0; i < rows; i += Block::rows) {
+              const GemmAhead fetch = ahead(next, i / Block::rows, ceil_div(rows, Block::rows), steps);
               const std::int64_t valid_rows = std::min<std::int64_t>(Block::rows, rows - i);
               const A* ap = packed_a + i * packed_steps;
               std::int64_t a_step = Block::rows;
@@ -322,12 +351,12 @@ struct GemmProblem {
                 if (straight && valid_rows == Block::rows && valid % Block::lanes == 0) {
                   block_product(valid_rows, valid, steps, ap, a_step, bp, b_step,
                                 finish.c + (row + i) * finish.c_stride + column + j, finish.c_stride,
-                                finish.beta != A{0});
+                                finish.beta != A{0}, fetch);
                   continue;
                 }
               }
               block_product(valid_rows, valid, steps, ap, a_step, bp, b_step, block, std::int64_t{Block::columns},
-                            panel > 0);
+                            panel > 0, fetch);
               if (panel + 1 == sizes.panels) finish(block, row + i, column + j, valid_rows, valid);
               if (sizes.panels > 1) block += Block::rows * Block::columns;
             }
