@@ -34,8 +34,9 @@ void verify_large(const ops::AttentionShape& s, bool masked = false) {
 }  // namespace
 
 TEST_CASE("attention whose gradients are summed from parts", "[attention]") {
-  verify_large<bfloat16>({1, 3000, 512, 2, 128});         // dk and dv in splits
-  verify_large<bfloat16>({1, 2100, 2300, 2, 256}, true);  // several tiles of keys share a buffer of dq
+  verify_large<bfloat16>({1, 3000, 512, 2, 128});        // the queries in splits
+  verify_large<bfloat16>({1, 2100, 300, 34, 128});       // more heads than are worked on side by side
+  verify_large<bfloat16>({1, 700, 2300, 2, 256}, true);  // many tiles of keys
   verify_large<float16>({2, 1875, 1875, 3, 128});
   verify_large<float16>({1, 300, 5000, 1, 64}, true);
   verify_large<bfloat16>({1, 1, 3000, 4, 64});

@@ -101,8 +101,8 @@ void attention_forward(Exec<Device>& exec, View<const std::type_identity_t<T>, 4
 ///
 /// Shapes: dout, dq like q; dk, dv like k; each of dq, dk and dv may be `{}` and is then not computed. They are
 /// overwritten. Hidden keys get zero gradients. out and lse are those of the forward.
-/// Determinism: the keys of a sample are cut into parts that depend on Tk alone, whose shares of dq are added in
-/// order; bits depend on neither threads nor batch.
+/// Determinism: a sample is cut into parts that depend on its own shape (on a GPU also on the number of
+/// multiprocessors), whose shares are added in order; bits depend on neither threads nor batch.
 /// Scratch: `attention_backward_workspace_bytes` bytes.
 /// @throws InputError if shapes do not match or the scratch is too small.
 template <class Device, class DOut, class T = typename DOut::value_type>

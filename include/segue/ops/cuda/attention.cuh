@@ -57,10 +57,23 @@ kernels::AttentionRows<T> attention_rows(const View<T, 4, CudaSpace>& x) {
   return {x.data_handle(), x.stride(0), x.stride(1), x.stride(2), packs(x, 16 / sizeof(T))};
 }
 
-/// How the backward's work is cut, and where in scratch its parts lie. It depends on one sample and the device alone.
+/// What the arguments of all kernels have in common.
+template <class Arguments, class T>
+Arguments attention_arguments(const ops::AttentionShape& s, const View<const T, 4, CudaSpace>& q,
+                              const View<const T, 4, CudaSpace>& k, const View<const T, 4, CudaSpace>& v,
+                              const View<const std::uint8_t, 2, CudaSpace>& key_mask) {
+  Arguments p{};
+  p.q = attention_rows(q), p.k = attention_rows(k), p.v = attention_rows(v);
+  p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
+  p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys);
+  p.heads = static_cast<int>(s.heads), p.head_dim = static_cast<int>(s.head_dim);
+  return p;
+}
+
+/// How the backward's work is cut, and where in scratch its parts lie. What decides the order of sums depends on one
+/// sample and the device alone, not on the batch.
 struct AttentionBackwardPlan {
-  std::int64_t query_tiles = 0, key_tiles = 0, splits = 1, split_tiles = 0, chains = 0, chain_tiles = 1;
-  std::int64_t padded_queries = 0;
+  std::int64_t query_tiles = 0, key_tiles = 0, splits = 1, split_tiles = 0, near_pairs = 1, padded_queries = 0;
   std::size_t lse = 0, delta = 0, counters = 0, dq = 0, dk = 0, dv = 0, bytes = 0;
 
   template <class T>
@@ -74,34 +87,41 @@ struct AttentionBackwardPlan {
     with_attention_dim("attention_backward", s.head_dim, [&](auto d) {
       using Tile = kernels::AttentionBackwardTile<d()>;
       plan.query_tiles = ceil_div(s.queries, Tile::queries);
-      plan.key_tiles = ceil_div(s.keys, Tile::keys);
+      plan.key_tiles = std::max<std::int64_t>(1, ceil_div(s.keys, Tile::keys));  // without keys dq is still written
       plan.padded_queries = plan.query_tiles * Tile::queries;
-      plan.cut(exec, s.heads, std::int64_t{4} * Tile::dq_elements, std::int64_t{4} * Tile::dk_elements);
+      // Of a head the queries, the gradient of the output and the sums of dq. Somewhat more than a cache holds: the
+      // more heads are worked on, the fewer blocks wait for each other.
+      constexpr std::int64_t cache_bytes = std::int64_t{64} << 20;
+      plan.near_pairs = std::max<std::int64_t>(
+          1, std::min(s.batch * s.heads, cache_bytes / std::max<std::int64_t>(1, plan.padded_queries * d() * 8)));
+      plan.cut(exec, s.heads, std::int64_t{4} * Tile::dk_elements);
       plan.place<float>(s, Tile::dq_elements, Tile::dk_elements);
     });
     return plan;
   }
 
  private:
-  /// What parts of one sample may take.
-  static constexpr std::int64_t part_bytes = std::int64_t{64} << 20;
-
-  void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t dq_tile_bytes, std::int64_t dk_tile_bytes) {
-    const std::int64_t units = std::max<std::int64_t>(1, heads * key_tiles);
-    // Waves of blocks, each as long as its tiles of queries and what a block costs beside (in tiles).
-    std::int64_t best = -1;
-    for (std::int64_t n = 1; n <= std::min<std::int64_t>(query_tiles, 32); ++n) {
-      const std::int64_t tiles = ceil_div(query_tiles, n);
-      if (ceil_div(query_tiles, tiles) != n || (n > 1 && 2 * n * units * dk_tile_bytes > part_bytes)) continue;
-      const std::int64_t cost = ceil_div(units * n, exec.multiprocessors()) * (tiles + (n > 1 ? 3 : 2));
-      if (best >= 0 && cost >= best) continue;
+  /// Chooses the splits of the queries by a model of the time, in tiles of queries.
+  void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t dk_tile_bytes) {
+    constexpr std::int64_t part_bytes = std::int64_t{128} << 20;  // what parts of one sample may take
+    const std::int64_t units = heads * key_tiles, abreast = std::max<std::int64_t>(1, std::min(near_pairs, heads));
+    double best = 0;
+    for (std::int64_t n = 1; n == 1 || n <= std::min<std::int64_t>(query_tiles, 32); ++n) {
+      const std::int64_t tiles = ceil_div(query_tiles, n), bytes_of_parts = n > 1 ? 2 * n * units * dk_tile_bytes : 0;
+      if (n > 1 && (ceil_div(query_tiles, tiles) != n || bytes_of_parts > part_bytes)) continue;
+      // Waves of blocks, each with a start and an end; blocks that wait for each other; parts written and read, some
+      // 8 MB in the time of a tile.
+      const std::int64_t at_once = std::min<std::int64_t>(units * n, exec.multiprocessors());
+      const std::int64_t in_line = ceil_div(at_once, abreast * n) - 1;
+      const double waves = static_cast<double>(ceil_div(units * n, exec.multiprocessors()));
+      const double cost = waves * static_cast<double>(tiles + 1) +
+                          0.8 * static_cast<double>(std::min(in_line, key_tiles - 1)) +
+                          static_cast<double>(bytes_of_parts) / 8e6;
+      if (n > 1 && cost >= best) continue;
       best = cost;
       splits = n;
       split_tiles = tiles;
     }
-    const std::int64_t buffers = part_bytes / std::max<std::int64_t>(1, heads * query_tiles * dq_tile_bytes);
-    chain_tiles = std::max<std::int64_t>(1, ceil_div(key_tiles, std::max<std::int64_t>(1, buffers)));
-    chains = ceil_div(key_tiles, chain_tiles);
   }
 
   template <class A>
@@ -116,7 +136,7 @@ struct AttentionBackwardPlan {
     lse = take(pairs * padded_queries * size);
     delta = take(pairs * padded_queries * size);
     counters = take((1 + pairs * key_tiles * splits) * 4);
-    dq = take(chains * pairs * query_tiles * dq_tile * size);
+    dq = take(key_tiles > 1 ? pairs * query_tiles * dq_tile * size : 0);
     dk = take(splits > 1 ? splits * pairs * key_tiles * dk_tile * size : 0);
     dv = take(splits > 1 ? splits * pairs * key_tiles * dk_tile * size : 0);
     bytes += 256;  // the start is aligned
@@ -155,13 +175,9 @@ struct Kernel<op::AttentionForward, Cuda> {
       if (detail::attention_has_tiles<T>(exec, s.head_dim, false)) {
         detail::with_attention_dim(op, s.head_dim, [&](auto d) {
           using Tile = kernels::AttentionForwardTile<d()>;
-          kernels::AttentionForwardArguments<T> p{};
-          p.q = detail::attention_rows(q), p.k = detail::attention_rows(k), p.v = detail::attention_rows(v);
+          auto p = detail::attention_arguments<kernels::AttentionForwardArguments<T>>(s, q, k, v, key_mask);
           p.out = detail::attention_rows(out);
-          p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
           p.lse = lse.data_handle(), p.lse_batch = lse.stride(0), p.lse_head = lse.stride(1);
-          p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys);
-          p.heads = static_cast<int>(s.heads), p.head_dim = static_cast<int>(s.head_dim);
           p.query_tiles = static_cast<int>(ceil_div(s.queries, Tile::queries));
           // Not 0: a hidden key's score is -inf, and must stay so.
           p.scale = std::max(std::abs(scale) * 1.44269504f, 1e-30f), p.negative = scale < 0;
@@ -172,13 +188,10 @@ struct Kernel<op::AttentionForward, Cuda> {
         return;
       }
     }
-    kernels::AttentionPlainArguments<T> p{};
-    p.q = detail::attention_rows(q), p.k = detail::attention_rows(k), p.v = detail::attention_rows(v);
+    auto p = detail::attention_arguments<kernels::AttentionPlainArguments<T>>(s, q, k, v, key_mask);
     p.out = detail::attention_rows(out);
-    p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
     p.lse = lse.data_handle(), p.lse_batch = lse.stride(0), p.lse_head = lse.stride(1);
-    p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys), p.heads = static_cast<int>(s.heads);
-    p.head_dim = static_cast<int>(s.head_dim), p.scale = scale;
+    p.scale = scale;
     using Tile = kernels::AttentionPlainTile<T>;
     launch(exec, op, kernels::attention_forward_plain<T>, detail::plain_grid<T>(s, s.queries), dim3(Tile::threads), 0,
            p);
@@ -205,7 +218,7 @@ struct Kernel<op::AttentionBackward, Cuda> {
     const auto plan = detail::AttentionBackwardPlan::make<T>(exec, s);
     std::byte* base = detail::aligned_scratch(scratch.data_handle());
     const auto at = [&](std::size_t offset) { return reinterpret_cast<A*>(base + offset); };
-    const bool tiles = plan.chain_tiles > 0 && detail::attention_has_tiles<T>(exec, s.head_dim, true);
+    const bool tiles = detail::attention_has_tiles<T>(exec, s.head_dim, true);
     const std::int64_t pairs = s.batch * s.heads;
 
     kernels::AttentionDeltaArguments<T> r{};
@@ -222,33 +235,25 @@ struct Kernel<op::AttentionBackward, Cuda> {
 
     if constexpr (sizeof(T) == 2) {
       if (tiles) {
-        kernels::AttentionBackwardArguments<T> p{};
-        p.q = detail::attention_rows(q), p.k = detail::attention_rows(k), p.v = detail::attention_rows(v);
+        auto p = detail::attention_arguments<kernels::AttentionBackwardArguments<T>>(s, q, k, v, key_mask);
         p.dout = detail::attention_rows(dout);
         p.dq = detail::attention_rows(dq), p.dk = detail::attention_rows(dk), p.dv = detail::attention_rows(dv);
-        p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
         p.lse = r.rows_lse, p.delta = r.delta;
-        p.dq_parts = at(plan.dq), p.dk_parts = at(plan.dk), p.dv_parts = at(plan.dv);
+        p.dq_sums = at(plan.dq), p.dk_parts = at(plan.dk), p.dv_parts = at(plan.dv);
         p.ticket = r.counters, p.progress = r.counters + 1;
-        p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys);
-        p.heads = static_cast<int>(s.heads), p.head_dim = static_cast<int>(s.head_dim);
         p.pairs = static_cast<int>(pairs);
         p.query_tiles = static_cast<int>(plan.query_tiles), p.key_tiles = static_cast<int>(plan.key_tiles);
         p.splits = static_cast<int>(plan.splits), p.split_tiles = static_cast<int>(plan.split_tiles);
-        p.chains = static_cast<int>(plan.chains), p.chain_tiles = static_cast<int>(plan.chain_tiles);
+        p.near_pairs = static_cast<int>(plan.near_pairs);
         p.scale = scale, p.scale_2 = scale * 1.44269504f;
         detail::with_attention_dim(op, s.head_dim, [&](auto d) { run_tiles<T, d()>(exec, op, p); });
         return;
       }
     }
-    kernels::AttentionPlainArguments<T> p{};
-    p.q = detail::attention_rows(q), p.k = detail::attention_rows(k), p.v = detail::attention_rows(v);
+    auto p = detail::attention_arguments<kernels::AttentionPlainArguments<T>>(s, q, k, v, key_mask);
     p.dout = detail::attention_rows(dout);
     p.dq = detail::attention_rows(dq), p.dk = detail::attention_rows(dk), p.dv = detail::attention_rows(dv);
-    p.mask = key_mask.data_handle(), p.mask_batch = key_mask.stride(0);
-    p.rows_lse = r.rows_lse, p.delta = r.delta;
-    p.queries = static_cast<int>(s.queries), p.keys = static_cast<int>(s.keys), p.heads = static_cast<int>(s.heads);
-    p.head_dim = static_cast<int>(s.head_dim), p.scale = scale;
+    p.rows_lse = r.rows_lse, p.delta = r.delta, p.scale = scale;
     using Tile = kernels::AttentionPlainTile<T>;
     if (dq.data_handle() && s.queries > 0)
       launch(exec, op, kernels::attention_backward_queries_plain<T>, detail::plain_grid<T>(s, s.queries),
@@ -262,16 +267,13 @@ struct Kernel<op::AttentionBackward, Cuda> {
   template <class T, int D>
   static void run_tiles(Exec<Cuda>& exec, const char* op, const kernels::AttentionBackwardArguments<T>& p) {
     using Tile = kernels::AttentionBackwardTile<D>;
-    const auto blocks = [](std::int64_t n) { return dim3(static_cast<unsigned>(n)); };
-    const std::int64_t key_tiles = std::int64_t{p.pairs} * p.key_tiles;
-    if (key_tiles > 0)
-      launch(exec, op, kernels::attention_backward_tiles<T, D>, blocks(key_tiles * p.splits), dim3(Tile::threads),
-             Tile::shared_bytes, p);
-    std::int64_t units = p.dq.data ? std::int64_t{p.pairs} * p.query_tiles : 0;
-    if (p.splits > 1) units += key_tiles * ((p.dk.data ? 1 : 0) + (p.dv.data ? 1 : 0));
-    if (units > 0)
-      launch(exec, op, kernels::attention_finish<T, D>, blocks(units), dim3(Tile::threads),
-             std::max(Tile::query_bytes, Tile::key_bytes), p);
+    const std::int64_t units = std::int64_t{p.pairs} * p.key_tiles;
+    launch(exec, op, kernels::attention_backward_tiles<T, D>, dim3(static_cast<unsigned>(units * p.splits)),
+           dim3(Tile::threads), Tile::shared_bytes, p);
+    if (p.splits > 1 && (p.dk.data || p.dv.data))
+      launch(exec, op, kernels::attention_finish<T, D>,
+             dim3(static_cast<unsigned>(units * (p.dk.data && p.dv.data ? 2 : 1))), dim3(Tile::threads),
+             Tile::key_bytes, p);
   }
 };
 

@@ -7,11 +7,15 @@
 // Attention backward on tensor cores: a block of threads holds a tile of keys with the sums of dk and dv, walks over
 // tiles of queries, and computes each probability once for all three gradients (five products).
 //
-// dq needs a sum over the blocks of a head. They add to a float buffer one after the other, in the order of their keys:
-// a block waits before each tile of queries until its predecessor is through with it. Blocks take their work from a
-// counter, so whoever is waited for has begun earlier and is running; all blocks walk in the same direction, so they
-// wait once, at the start. Long rows of keys may be cut into several chains with a buffer each, and queries into
-// several splits with sums of dk and dv each; `attention_finish` adds those in order.
+// dq needs a sum over the blocks of a head. They add to a float buffer one after the other, in the order of their keys,
+// and the last writes the result: a block waits before each tile of queries until its predecessor is through with it.
+// Blocks take their work from a counter, so whoever is waited for has begun earlier and is running; all blocks walk in
+// the same direction, so they wait at the start and then follow each other. Where keys are few, the queries are cut
+// into splits with sums of dk and dv each, which `attention_finish` adds in order.
+//
+// Warps wait for each other as little as they can, so that some multiply while others take exponentials: probabilities
+// pass only between the warps of a group, which own the same 32 keys; dq, which needs everybody's, is made one tile
+// late.
 
 SEGUE_KERNELS_BEGIN
 
@@ -21,27 +25,51 @@ struct AttentionBackwardArguments {
   AttentionRows<T> dq, dk, dv;  ///< each may be null
   const std::uint8_t* mask;     ///< null: every key is shown
   std::int64_t mask_batch;
-  const float *lse, *delta;               ///< (pairs, query tiles · 64); lse in base 2, +inf where nothing is seen
-  float *dq_parts, *dk_parts, *dv_parts;  ///< (chains or splits, pairs, tiles, a tile in the order of its threads)
-  unsigned *ticket, *progress;            ///< of each unit: tiles of queries done
-  int queries, keys, heads, head_dim, pairs, query_tiles, key_tiles, splits, split_tiles, chains, chain_tiles;
+  const float *lse, *delta;     ///< (pairs, query tiles · 64); lse in base 2, +inf where nothing is seen
+  float* dq_sums;               ///< (pairs, query tiles, a tile in the order of its threads)
+  float *dk_parts, *dv_parts;   ///< (splits, pairs, key tiles, likewise)
+  unsigned *ticket, *progress;  ///< next unit of work; of each unit: tiles of queries done
+  int queries, keys, heads, head_dim, pairs, query_tiles, key_tiles, splits, split_tiles;
+  int near_pairs;        ///< heads of samples that are worked on side by side
   float scale, scale_2;  ///< of scores, and of scores in base 2
 };
 
 /// Sizes for rows of D elements, and which warp makes which part of each product.
 template <int D>
 struct AttentionBackwardTile {
-  static constexpr int queries = 64, keys = D == 256 ? 64 : 128, threads = 256, stages = 2;
+  static constexpr int queries = 64, keys = D == 256 ? 64 : 128, warps = 8, threads = warps * 32, stages = 2;
   static constexpr int key_bytes = keys * D * 2, query_bytes = queries * D * 2, weight_bytes = queries * keys * 2;
   static constexpr int statistic_bytes = queries * 4;
   static constexpr int shared_bytes =
       2 * key_bytes + 2 * stages * query_bytes + 2 * weight_bytes + 2 * stages * statistic_bytes + 16;
-
-  // Scores and dq: 2 warps share the queries and 4 the keys or columns.
-  static constexpr int score_columns = keys / 4, dq_columns = D / 4;
-  // dk and dv: the keys are shared by as many warps as makes parts of 32 keys.
-  static constexpr int key_warps = keys / 32, dk_columns = D * key_warps / 8;
   static constexpr int dq_elements = queries * D, dk_elements = keys * D;
+
+  // A group of warps makes the scores, dk and dv of 32 keys. Two rows of its warps share the queries of the scores, and
+  // all of them the columns of dk and dv. For dq two rows of all warps share the queries, the others the columns.
+  static constexpr int group_warps = warps / (keys / 32), score_columns = 64 / group_warps;
+  static constexpr int dk_columns = D / group_warps, dq_columns = D / (warps / 2);
+};
+
+/// Where a warp's parts lie in their products.
+template <int D>
+struct AttentionBackwardWarp {
+  using Tile = AttentionBackwardTile<D>;
+  int lane, warp, group;
+
+  __device__ __forceinline__ explicit AttentionBackwardWarp(int thread)
+      : lane(thread % 32), warp(thread / 32), group(warp / Tile::group_warps) {}
+  __device__ __forceinline__ int score_row() const { return warp % 2 * 32; }
+  __device__ __forceinline__ int score_column() const {
+    return group * 32 + warp % Tile::group_warps / 2 * Tile::score_columns;
+  }
+  __device__ __forceinline__ int dk_row() const { return group * 32; }
+  __device__ __forceinline__ int dk_column() const { return warp % Tile::group_warps * Tile::dk_columns; }
+  __device__ __forceinline__ int dq_row() const { return warp % 2 * 32; }
+  __device__ __forceinline__ int dq_column() const { return warp / 2 * Tile::dq_columns; }
+  /// Waits for the warps of the group.
+  __device__ __forceinline__ void meet_group() const {
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(Tile::group_warps * 32) : "memory");
+  }
 };
 
 /// Sums as they lie in a warp's registers, to and from a buffer that only these kernels read.
@@ -75,6 +103,30 @@ __device__ __forceinline__ void store_release(unsigned* p, unsigned x) {
   asm volatile("st.release.gpu.u32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
 }
 
+/// Writes a warp's part of a tile of dq as rows.
+template <class T, int MT, int NT>
+__device__ __forceinline__ void store_rows(const float (&acc)[MT][NT][4], float factor, T* target, std::int64_t stride,
+                                           bool packed, int row, int rows, int column, int width) {
+#pragma unroll
+  for (int m = 0; m < MT; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int r = row + m * 16 + half * 8;
+      if (r >= rows) continue;
+      T* p = target + r * stride + column;
+#pragma unroll
+      for (int n = 0; n < NT; ++n) {
+        const unsigned x = narrow<T>(acc[m][n][2 * half] * factor, acc[m][n][2 * half + 1] * factor);
+        if (packed) {
+          if (column + n * 8 < width) *reinterpret_cast<unsigned*>(p + n * 8) = x;
+        } else {
+          if (column + n * 8 < width) p[n * 8].bits = static_cast<std::uint16_t>(x);
+          if (column + n * 8 + 1 < width) p[n * 8 + 1].bits = static_cast<std::uint16_t>(x >> 16);
+        }
+      }
+    }
+}
+
 template <class T, int D>
 __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
     attention_backward_tiles(const AttentionBackwardArguments<T> p) {
@@ -85,22 +137,31 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
   const unsigned k_tile = shared_address(shared_memory), v_tile = k_tile + Tile::key_bytes,
                  q_tile = v_tile + Tile::key_bytes, dout_tile = q_tile + Tile::stages * Tile::query_bytes,
                  p_tile = dout_tile + Tile::stages * Tile::query_bytes, ds_tile = p_tile + Tile::weight_bytes,
-                 statistics = ds_tile + Tile::weight_bytes;
+                 statistics = ds_tile + Tile::weight_bytes,
+                 dq_made = statistics + 2 * Tile::stages * Tile::statistic_bytes;
   constexpr int statistics_at = 2 * Tile::key_bytes + 2 * Tile::stages * Tile::query_bytes + 2 * Tile::weight_bytes;
   const float* lse_tile = reinterpret_cast<const float*>(shared_memory + statistics_at);
-  unsigned* slot =
-      reinterpret_cast<unsigned*>(shared_memory + statistics_at + 2 * Tile::stages * Tile::statistic_bytes);
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  unsigned* slot = reinterpret_cast<unsigned*>(shared_memory);  // before anything else is there
+  const int thread = static_cast<int>(threadIdx.x);
+  const AttentionBackwardWarp<D> warp(thread);
+  const int lane = warp.lane;
 
-  if (thread == 0) *slot = atomicAdd(p.ticket, 1u);
+  if (thread == 0) {
+    *slot = atomicAdd(p.ticket, 1u);
+    barrier_init(dq_made, Tile::warps);
+  }
   __syncthreads();
-  const int unit = static_cast<int>(*slot), key_tile = unit % p.key_tiles;
-  const int split = unit / p.key_tiles % p.splits, pair = unit / (p.key_tiles * p.splits);
+  int unit = static_cast<int>(*slot);
+  __syncthreads();
+  const int group_units = p.near_pairs * p.splits * p.key_tiles, first_pair = unit / group_units * p.near_pairs;
+  unit %= group_units;
+  const int abreast = min(p.near_pairs, p.pairs - first_pair) * p.splits;  // units of one tile of keys
+  const int key_tile = unit / abreast, pair = first_pair + unit % abreast / p.splits, split = unit % abreast % p.splits;
   const int sample = pair / p.heads, head = pair % p.heads, key = key_tile * N;
   const int begin = split * p.split_tiles, end = min(begin + p.split_tiles, p.query_tiles);
-  const bool follows = p.dq.data && key_tile % p.chain_tiles != 0;  // others of the chain add to dq before
-  float* const dq_parts =
-      p.dq_parts + (std::int64_t{key_tile / p.chain_tiles} * p.pairs + pair) * p.query_tiles * Tile::dq_elements;
+  const bool follows = p.dq.data && key_tile > 0, last = key_tile + 1 == p.key_tiles;
+  float* const dq_sums = p.dq_sums + std::int64_t{pair} * p.query_tiles * Tile::dq_elements;
+  unsigned* const progress = p.progress + (std::int64_t{pair} * p.splits + split) * p.key_tiles + key_tile;
 
   const TileCopier<T, D, Tile::threads> copier(thread);
   const T* q = p.q.at(sample, 0, head);
@@ -120,9 +181,7 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
     }
   };
 
-  // The columns of this lane's scores, a bit each.
-  unsigned shown = 0;
-  const int score_column = warp % 4 * Tile::score_columns;
+  unsigned shown = 0;  // the columns of this lane's scores, a bit each
   {
     ShownKeys keys{p.mask ? p.mask + sample * p.mask_batch : nullptr, p.keys};
     std::uint64_t bits[N / 64];
@@ -138,7 +197,8 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
     };
     load_rows(k_tile, p.k);
     load_rows(v_tile, p.v);
-    const std::uint64_t mine = (N == 64 || score_column < 64 ? bits[0] : bits[N / 64 - 1]) >> (score_column % 64);
+    const int column = warp.score_column();
+    const std::uint64_t mine = (column < 64 ? bits[0] : bits[N / 64 - 1]) >> (column % 64);
 #pragma unroll
     for (int n = 0; n < ST; ++n) shown |= static_cast<unsigned>(mine >> (n * 8 + lane % 4 * 2) & 3) << (2 * n);
   }
@@ -146,60 +206,73 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
   if (begin < end) load_queries(begin);
   commit_copies();
 
-  const int score_row = warp / 4 * 32;
-  const int dk_row = warp % Tile::key_warps * 32, dk_chunk = warp / Tile::key_warps * KT;
-  const TileReader<D, left_order<false>> q_rows(q_tile, lane, score_row, 0), dout_rows(dout_tile, lane, score_row, 0);
-  const TileReader<D, right_order<false>> k_rows(k_tile, lane, score_column, 0), v_rows(v_tile, lane, score_column, 0);
-  const TileReader<N, left_order<true>> p_columns(p_tile, lane, 0, dk_row / 8),
-      ds_columns(ds_tile, lane, 0, dk_row / 8);
-  const TileReader<D, right_order<true>> q_columns(q_tile, lane, 0, dk_chunk),
-      dout_columns(dout_tile, lane, 0, dk_chunk);
-  const TileReader<N, left_order<false>> ds_rows(ds_tile, lane, score_row, 0);
-  const TileReader<D, right_order<true>> k_columns(k_tile, lane, 0, warp % 4 * QT);
+  const TileReader<D, left_order<false>> score_left(lane, warp.score_row(), 0);
+  const TileReader<D, right_order<false>> score_right(lane, warp.score_column(), 0);
+  const TileReader<N, left_order<true>> dk_left(lane, 0, warp.dk_row() / 8);
+  const TileReader<D, right_order<true>> dk_right(lane, 0, warp.dk_column() / 8);
+  const TileReader<N, left_order<false>> dq_left(lane, warp.dq_row(), 0);
+  const TileReader<D, right_order<true>> dq_right(lane, 0, warp.dq_column() / 8);
   const auto once = [](int, int) { return 1.0f; };
 
   float dk[2][KT][4] = {}, dv[2][KT][4] = {};
   unsigned known = 0;  // of the predecessor's progress, in one thread
-  for (int tile = begin; tile < end; ++tile) {
+  for (int tile = begin; tile <= end; ++tile) {
     const int stage = tile % Tile::stages;
-    const unsigned offset = static_cast<unsigned>(stage * Tile::query_bytes);
+    const unsigned offset = static_cast<unsigned>(stage * Tile::query_bytes),
+                   done = static_cast<unsigned>(tile - begin);
     wait_copies<0>();
-    __syncthreads();  // this tile has arrived, and everybody is through with the one before
+    // dq of the tile before is added to what the predecessor left.
+    if (thread == 32 && follows)
+      while (known < done) known = load_acquire(progress - 1);
+    __syncthreads();  // this tile has arrived, and everybody is through with the one before, but for dq
     if (tile + 1 < end) {
       load_queries(tile + 1);
       commit_copies();
     }
-    const unsigned done = static_cast<unsigned>(tile - begin);
-    if (thread == 0 && done > 0) store_release(p.progress + unit, done);
-    if (thread == 32 && follows)
-      while (known <= done) known = load_acquire(p.progress + unit - 1);
 
-    float s[2][ST][4] = {}, ds[2][ST][4] = {};
-    multiply_tiles<T, D / 16, false, false>(s, q_rows, offset, k_rows, 0);
-    const float* lse = lse_tile + stage * 2 * M + score_row + lane / 4;
+    float s[2][ST][4] = {}, ds[2][ST][4] = {}, dq[2][QT][4] = {};
+    float* const dq_tile = dq_sums + std::int64_t{tile - 1} * Tile::dq_elements;
+    if (follows && tile > begin) load_sums(dq, dq_tile, warp.warp, lane);
+    const float* lse = lse_tile + stage * 2 * M + warp.score_row() + lane / 4;
+    if (tile < end) {
+      multiply_tiles<T, D / 16, false, false>(s, score_left, q_tile + offset, score_right, k_tile);
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
+      for (int m = 0; m < 2; ++m)
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float base = lse[m * 16 + half * 8];
+        for (int half = 0; half < 2; ++half) {
+          const float base = lse[m * 16 + half * 8];
+#pragma unroll
+          for (int n = 0; n < ST; ++n)
+#pragma unroll
+            for (int e = 2 * half; e < 2 * half + 2; ++e) s[m][n][e] = power_of_2(fmaf(s[m][n][e], p.scale_2, -base));
+        }
+      if (!all_shown) {
 #pragma unroll
         for (int n = 0; n < ST; ++n)
 #pragma unroll
-          for (int e = 2 * half; e < 2 * half + 2; ++e) s[m][n][e] = power_of_2(fmaf(s[m][n][e], p.scale_2, -base));
+          for (int e = 0; e < 2; ++e)
+            if ((shown >> (2 * n + e) & 1) == 0) {
+#pragma unroll
+              for (int m = 0; m < 2; ++m) s[m][n][e] = s[m][n][e + 2] = 0.0f;
+            }
       }
-    if (!all_shown) {
-#pragma unroll
-      for (int n = 0; n < ST; ++n)
-#pragma unroll
-        for (int e = 0; e < 2; ++e)
-          if ((shown >> (2 * n + e) & 1) == 0) {
-#pragma unroll
-            for (int m = 0; m < 2; ++m) s[m][n][e] = s[m][n][e + 2] = 0.0f;
-          }
+      narrow_to_tile<T, N>(p_tile, lane, warp.score_row(), warp.score_column() / 8, s, once);
     }
-    narrow_to_tile<T, N>(p_tile, lane, score_row, score_column / 8, s, once);
+    if (tile > begin) {
+      if (p.dq.data) {
+        multiply_tiles<T, N / 16, false, true>(dq, dq_left, ds_tile, dq_right, k_tile);
+        if (last)
+          store_rows(dq, p.scale, p.dq.at(sample, 0, head), p.dq.token, p.dq.packed,
+                     (tile - 1) * M + warp.dq_row() + lane / 4, p.queries, warp.dq_column() + lane % 4 * 2, p.head_dim);
+        else
+          store_sums(dq, dq_tile, warp.warp, lane);
+      }
+      __syncwarp();
+      if (lane == 0) barrier_arrive(dq_made);
+    }
+    if (tile == end) break;
 
-    multiply_tiles<T, D / 16, false, false>(ds, dout_rows, offset, v_rows, 0);
+    multiply_tiles<T, D / 16, false, false>(ds, score_left, dout_tile + offset, score_right, v_tile);
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -210,31 +283,27 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
 #pragma unroll
           for (int e = 2 * half; e < 2 * half + 2; ++e) ds[m][n][e] = s[m][n][e] * (ds[m][n][e] - delta);
       }
-    narrow_to_tile<T, N>(ds_tile, lane, score_row, score_column / 8, ds, once);
-    __syncthreads();
-
-    float dq[2][QT][4] = {};
-    float* const dq_tile = dq_parts + std::int64_t{tile} * Tile::dq_elements;
-    if (follows) load_sums(dq, dq_tile, warp, lane);
-    multiply_tiles<T, M / 16, true, true>(dv, p_columns, 0, dout_columns, offset);
-    multiply_tiles<T, M / 16, true, true>(dk, ds_columns, 0, q_columns, offset);
-    if (p.dq.data) {
-      multiply_tiles<T, N / 16, false, true>(dq, ds_rows, 0, k_columns, 0);
-      store_sums(dq, dq_tile, warp, lane);
+    if (tile > begin) {
+      barrier_wait(dq_made, (done - 1) % 2);  // nobody reads the tile's predecessor any more
+      if (thread == 0) store_release(progress, done);
     }
+    narrow_to_tile<T, N>(ds_tile, lane, warp.score_row(), warp.score_column() / 8, ds, once);
+    warp.meet_group();
+    multiply_tiles<T, M / 16, true, true>(dv, dk_left, p_tile, dk_right, dout_tile + offset);
+    multiply_tiles<T, M / 16, true, true>(dk, dk_left, ds_tile, dk_right, q_tile + offset);
   }
 
   wait_copies<0>();
   __syncthreads();
-  if (thread == 0 && begin < end) store_release(p.progress + unit, static_cast<unsigned>(end - begin));
+  if (thread == 0 && begin < end) store_release(progress, static_cast<unsigned>(end - begin));
   if (p.splits > 1) {
     const std::int64_t at = ((std::int64_t{split} * p.pairs + pair) * p.key_tiles + key_tile) * Tile::dk_elements;
-    if (p.dk.data) store_sums(dk, p.dk_parts + at, warp, lane);
-    if (p.dv.data) store_sums(dv, p.dv_parts + at, warp, lane);
+    if (p.dk.data) store_sums(dk, p.dk_parts + at, warp.warp, lane);
+    if (p.dv.data) store_sums(dv, p.dv_parts + at, warp.warp, lane);
     return;
   }
-  narrow_to_tile<T, D>(k_tile, lane, dk_row, dk_chunk, dk, [&](int, int) { return p.scale; });
-  narrow_to_tile<T, D>(v_tile, lane, dk_row, dk_chunk, dv, once);
+  narrow_to_tile<T, D>(k_tile, lane, warp.dk_row(), warp.dk_column() / 8, dk, [&](int, int) { return p.scale; });
+  narrow_to_tile<T, D>(v_tile, lane, warp.dk_row(), warp.dk_column() / 8, dv, once);
   __syncthreads();
   const int rows = p.keys - key;
   if (p.dk.data)
@@ -243,56 +312,40 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
     copier.template store<N>(v_tile, p.dv.at(sample, key, head), p.dv.token, p.dv.packed, p.head_dim, rows);
 }
 
-/// Adds the parts of one tile in order and writes it as rows.
-template <class T, int D, int Rows, int MT, int NT>
-__device__ __forceinline__ void finish_tile(const float* parts, std::int64_t stride, int count, unsigned tile, int row,
-                                            int chunk, float factor, const AttentionRows<T>& rows, T* target, int width,
-                                            int valid) {
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  float sum[MT][NT][4] = {};
-  for (int i = 0; i < count; ++i) {
-    float part[MT][NT][4];
-    load_sums(part, parts + i * stride, warp, lane);
+/// One block a tile of dk, then of dv.
+template <class T, int D>
+__global__ void __launch_bounds__(AttentionBackwardTile<D>::threads)
+    attention_finish(const AttentionBackwardArguments<T> p) {
+  using Tile = AttentionBackwardTile<D>;
+  constexpr int KT = Tile::dk_columns / 8;
+  extern __shared__ __align__(1024) unsigned char shared_memory[];
+  const unsigned tile = shared_address(shared_memory);
+  const int thread = static_cast<int>(threadIdx.x), units = p.pairs * p.key_tiles;
+  const AttentionBackwardWarp<D> warp(thread);
+  int unit = static_cast<int>(blockIdx.x);
+  const bool values = !p.dk.data || unit >= units;
+  if (unit >= units) unit -= units;
+
+  const float* parts = (values ? p.dv_parts : p.dk_parts) + std::int64_t{unit} * Tile::dk_elements;
+  float sum[2][KT][4] = {};
+#pragma unroll 2
+  for (int split = 0; split < p.splits; ++split) {
+    float part[2][KT][4];
+    load_sums(part, parts + std::int64_t{split} * units * Tile::dk_elements, warp.warp, warp.lane);
 #pragma unroll
-    for (int m = 0; m < MT; ++m)
+    for (int m = 0; m < 2; ++m)
 #pragma unroll
-      for (int n = 0; n < NT; ++n)
+      for (int n = 0; n < KT; ++n)
 #pragma unroll
         for (int e = 0; e < 4; ++e) sum[m][n][e] += part[m][n][e];
   }
-  narrow_to_tile<T, D>(tile, lane, row, chunk, sum, [&](int, int) { return factor; });
+  narrow_to_tile<T, D>(tile, warp.lane, warp.dk_row(), warp.dk_column() / 8, sum,
+                       [&](int, int) { return values ? 1.0f : p.scale; });
   __syncthreads();
-  TileCopier<T, D, 256>(thread).template store<Rows>(tile, target, rows.token, rows.packed, width, valid);
-}
-
-/// One block a tile of dq, then a tile of dk and dv if they are in parts.
-template <class T, int D>
-__global__ void __launch_bounds__(256) attention_finish(const AttentionBackwardArguments<T> p) {
-  using Tile = AttentionBackwardTile<D>;
-  extern __shared__ __align__(1024) unsigned char shared_memory[];
-  const unsigned tile = shared_address(shared_memory);
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  int unit = static_cast<int>(blockIdx.x);
-  const int dq_units = p.dq.data ? p.pairs * p.query_tiles : 0;
-  if (unit < dq_units) {
-    const int query = unit % p.query_tiles * Tile::queries, pair = unit / p.query_tiles;
-    finish_tile<T, D, Tile::queries, 2, Tile::dq_columns / 8>(
-        p.dq_parts + std::int64_t{unit} * Tile::dq_elements, std::int64_t{dq_units} * Tile::dq_elements, p.chains, tile,
-        warp / 4 * 32, warp % 4 * (Tile::dq_columns / 8), p.scale, p.dq, p.dq.at(pair / p.heads, query, pair % p.heads),
-        p.head_dim, p.queries - query);
-    return;
-  }
-  unit -= dq_units;
-  const int dk_units = p.pairs * p.key_tiles;
-  const bool values = !p.dk.data || unit >= dk_units;
-  if (unit >= dk_units) unit -= dk_units;
   const AttentionRows<T>& rows = values ? p.dv : p.dk;
   const int key = unit % p.key_tiles * Tile::keys, pair = unit / p.key_tiles;
-  finish_tile<T, D, Tile::keys, 2, Tile::dk_columns / 8>(
-      (values ? p.dv_parts : p.dk_parts) + std::int64_t{unit} * Tile::dk_elements,
-      std::int64_t{dk_units} * Tile::dk_elements, p.splits, tile, warp % Tile::key_warps * 32,
-      warp / Tile::key_warps * (Tile::dk_columns / 8), values ? 1.0f : p.scale, rows,
-      rows.at(pair / p.heads, key, pair % p.heads), p.head_dim, p.keys - key);
+  TileCopier<T, D, Tile::threads>(thread).template store<Tile::keys>(tile, rows.at(pair / p.heads, key, pair % p.heads),
+                                                                     rows.token, rows.packed, p.head_dim, p.keys - key);
 }
 
 SEGUE_KERNELS_END

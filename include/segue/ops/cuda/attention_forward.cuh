@@ -70,9 +70,9 @@ __global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionFor
   commit_copies();
   shown.fetch(lane, Tile::keys);
 
-  const TileReader<D, MatrixOrder::rows_first> q_reader(q_tile, lane, warp * Tile::warp_queries, 0);
-  const TileReader<D, MatrixOrder::columns_first> k_reader(k_tile, lane, 0, 0);
-  const TileReader<D, MatrixOrder::rows_first> v_reader(v_tile, lane, 0, 0);
+  const TileReader<D, left_order<false>> q_reader(lane, warp * Tile::warp_queries, 0);
+  const TileReader<D, right_order<false>> k_reader(lane, 0, 0);
+  const TileReader<D, right_order<true>> v_reader(lane, 0, 0);
 
   float o[MT][CT][4] = {}, top[MT][2], sum[MT][2];
 #pragma unroll
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionFor
     }
 
     float s[MT][NT][4] = {};
-    multiply_tiles<T, D / 16, false, false>(s, q_reader, 0, k_reader, stage);
+    multiply_tiles<T, D / 16, false, false>(s, q_reader, q_tile, k_reader, k_tile + stage);
     if (p.negative) {
 #pragma unroll
       for (int m = 0; m < MT; ++m)
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionFor
 #pragma unroll
       for (int c = 0; c < CT; c += 2) {
         unsigned b[4];
-        load_matrices<true>(b, v_reader.at(step * 16, c, stage));
+        load_matrices<true>(b, v_reader.at(v_tile + stage, step * 16, c));
 #pragma unroll
         for (int m = 0; m < MT; ++m) {
           multiply<T>(o[m][c], a[m], b[0], b[1]);

@@ -108,10 +108,26 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+/// A barrier in shared memory that is met in two steps: a thread that has arrived goes on and waits later.
+__device__ __forceinline__ void barrier_init(unsigned address, int arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(address), "r"(arrivals) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(unsigned address) {
+  asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }" ::"r"(address) : "memory");
+}
+/// Waits until all have arrived for the round of this parity; rounds count from 0.
+__device__ __forceinline__ void barrier_wait(unsigned address, unsigned parity) {
+  unsigned done = 0;
+  while (!done)
+    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.b32 %0, 1, 0, p; }"
+                 : "=r"(done)
+                 : "r"(address), "r"(parity)
+                 : "memory");
+}
+
 // --- Tiles ----------------------------------------------------------------------------------------------------------
 
-/// Where a lane reads its part of 16 x 16 matrices of a tile with rows of D elements. The tile's address is a multiple
-/// of a row's bytes.
+/// Where a lane reads its part of 16 x 16 matrices of a tile with rows of D elements.
 ///   rows_first: matrices 0..3 are (upper left, lower left, upper right, lower right): left operands that lie as they
 ///               are used, right operands that lie as steps by columns (read transposed)
 ///   columns_first: (upper left, upper right, lower left, lower right): the other two.
@@ -119,42 +135,42 @@ enum class MatrixOrder { rows_first, columns_first };
 
 template <int D, MatrixOrder Order>
 struct TileReader {
-  unsigned lane_address;
+  unsigned lane_offset;
 
-  __device__ __forceinline__ TileReader(unsigned tile, int lane, int row, int chunk) {
+  __device__ __forceinline__ TileReader(int lane, int row, int chunk) {
     const int upper = lane % 8 + (Order == MatrixOrder::rows_first ? lane / 8 % 2 : lane / 16) * 8;
     const int right = Order == MatrixOrder::rows_first ? lane / 16 : lane / 8 % 2;
-    lane_address = tile + static_cast<unsigned>((row + upper) * D * 2 + (((chunk + right) ^ (lane % 8)) << 4));
+    lane_offset = static_cast<unsigned>((row + upper) * D * 2 + (((chunk + right) ^ (lane % 8)) << 4));
   }
   /// The address for the matrices `row` rows below and `chunk` chunks to the right; `chunk` is even, and shares no
-  /// binary digit with the constructor's. `offset` is added to the tile's address.
-  __device__ __forceinline__ unsigned at(int row, int chunk, unsigned offset = 0) const {
-    return ((lane_address + offset) ^ static_cast<unsigned>((chunk & 7) << 4)) +
+  /// binary digit with the constructor's.
+  __device__ __forceinline__ unsigned at(unsigned tile, int row, int chunk) const {
+    return (lane_offset ^ static_cast<unsigned>((chunk & 7) << 4)) + tile +
            static_cast<unsigned>(((chunk & ~7) << 4) + row * D * 2);
   }
 };
 
 /// acc (MT·16 x NT·8) += left · right over Steps·16 steps, from shared memory.
 template <class T, int Steps, bool TransposedLeft, bool TransposedRight, int MT, int NT, class Left, class Right>
-__device__ __forceinline__ void multiply_tiles(float (&acc)[MT][NT][4], const Left& left, unsigned left_offset,
-                                               const Right& right, unsigned right_offset) {
+__device__ __forceinline__ void multiply_tiles(float (&acc)[MT][NT][4], const Left& left, unsigned left_tile,
+                                               const Right& right, unsigned right_tile) {
 #pragma unroll
   for (int k = 0; k < Steps; ++k) {
     unsigned a[MT][4];
 #pragma unroll
     for (int m = 0; m < MT; ++m) {
       if constexpr (TransposedLeft)
-        load_matrices<true>(a[m], left.at(k * 16, m * 2, left_offset));
+        load_matrices<true>(a[m], left.at(left_tile, k * 16, m * 2));
       else
-        load_matrices<false>(a[m], left.at(m * 16, k * 2, left_offset));
+        load_matrices<false>(a[m], left.at(left_tile, m * 16, k * 2));
     }
 #pragma unroll
     for (int n = 0; n < NT; n += 2) {
       unsigned b[4];
       if constexpr (TransposedRight)
-        load_matrices<true>(b, right.at(k * 16, n, right_offset));
+        load_matrices<true>(b, right.at(right_tile, k * 16, n));
       else
-        load_matrices<false>(b, right.at(n * 8, k * 2, right_offset));
+        load_matrices<false>(b, right.at(right_tile, n * 8, k * 2));
 #pragma unroll
       for (int m = 0; m < MT; ++m) {
         multiply<T>(acc[m][n], a[m], b[0], b[1]);
