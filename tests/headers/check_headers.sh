@@ -13,6 +13,7 @@ flags="$*"
 
 if [[ $(basename "$compiler") == nvcc ]]; then
   kind=cuh suffix=cu
+  flags=${flags//-isystem/-isystem=}
   # The host's half is g++'s to judge, by its own warnings; device code goes as far as PTX.
   options="-std=c++20 -arch=sm_80 -ptx -o /dev/null -Xcompiler -Wall,-Wextra,-Wshadow -Werror all-warnings"
 else
@@ -26,7 +27,7 @@ trap 'rm -rf "$work"' EXIT
 # check WHAT HEADER...: one file that includes these headers.
 check() {
   local what=$1 tu
-  tu=$work/$(tr / _ <<<"$1").cpp
+  tu=$work/$(tr / _ <<<"$1").$suffix
   shift
   printf '#include "%s"\n' "$@" >"$tu"
   # shellcheck disable=SC2086
