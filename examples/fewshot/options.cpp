@@ -13,7 +13,9 @@ example::CommandLine<Options> command_line() {
   example::CommandLine<Options> c;
   c.text("--pairs", "DIR", "image pairs: DIR/{train,test}/{input,target}/NAME.png, optionally DIR/keypoints.json",
          &Options::pairs);
-  c.text("--arc", "PATH", "an ARC task (a .json file), or a folder of them that follow one rule", &Options::arc);
+  c.text("--arc", "PATH",
+         "an ARC task (a .json file), or one rule: a folder of them, or DIR/RULE of DIR/{train,test}/RULE",
+         &Options::arc);
   c.text("--life", "RULE", "a Life-like automaton, e.g. B3/S23, on 8x8 wrapping grids", &Options::life);
   c.flag("--camouflage", "the generated task, with clutter in the colours of the object: only its pattern tells",
          &Options::camouflage);

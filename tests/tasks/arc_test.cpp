@@ -187,6 +187,30 @@ TEST_CASE("a file is a task, a folder is one rule", "[tasks]") {
   CHECK(tasks::decode_grid(rendered.target, 1, 1, folder.geometry()).cells[0] == 6);
 }
 
+TEST_CASE("a rule in two halves learns from one and is asked the other", "[tasks]") {
+  const auto task = [](const char* colour) {
+    const std::string cell = std::string("[[") + colour + "]]";
+    return "{\"train\": [" + one_pair(cell, cell) + "], \"test\": [" + one_pair(cell, cell) + "]}";
+  };
+  const support::TempDir dir;
+  for (const std::string half : {"train", "test"})
+    for (const std::string& folder : {"rule/" + half, half + "/other"}) {
+      make_directories((dir / folder).string());
+      for (const char* colour : {"1", "2"})
+        write_file_atomically((dir / folder / (half + colour + ".json")).string(), task(colour));
+    }
+  for (const std::string name : {"rule", "rule/", "other", "other/"}) {
+    const tasks::Arc arc((dir / name).string(), 64);
+    CHECK(arc.name() == name.substr(0, name.find('/')));
+    CHECK(arc.available() == 4);
+    REQUIRE(arc.train(3).size() == 3);
+    CHECK(arc.train(3)[2].name == "train2/train/0");
+    REQUIRE(arc.test(3).size() == 4);
+    CHECK(arc.test(3)[0].name == "test1/train/0");
+  }
+  CHECK(tasks::Arc((dir / "train/other").string(), 64).test(1).size() == 3);
+}
+
 TEST_CASE("faults of a task file are one sentence", "[tasks]") {
   const support::TempDir dir;
   const std::string path = (dir / "t.json").string();

@@ -75,25 +75,25 @@ inline GridTask read_grid_task(const std::string& path) {
 ///
 /// A path to a file gives that task: its train pairs are the demonstrations, its test pairs are asked. A path to a
 /// folder is one rule: the pairs of all its .json files are pooled in byte order of the file names, train before test
-/// pairs in a file; the first n are for training and the rest is the test.
+/// pairs in a file; the first n are for training and the rest is the test. A rule in two halves, DIR/RULE/{train,test}
+/// or DIR/{train,test}/RULE, goes by the path DIR/RULE: the first n pairs of the one half are for training, all pairs
+/// of the other are the test.
 class Arc {
  public:
   /// @param path a .json file or a folder of them. @param canvas the side of the square canvas in pixels.
   /// Raises InputError for bad files, an empty folder, or if no pair fits the canvas.
-  Arc(const std::string& path, int canvas) : path_(path), pooled_(is_directory(path)) {
-    if (!pooled_) {
+  Arc(const std::string& path, int canvas) : path_(path) {
+    if (const auto halves = halves_of(path)) {
+      task_.train = pairs_in(halves->first);
+      task_.test = pairs_in(halves->second);
+      task_.name = detail::last_name(path);
+    } else if (is_directory(path)) {
+      task_.train = pairs_in(path);
+      task_.name = detail::last_name(path);
+      pooled_ = true;
+    } else {
       task_ = read_grid_task(path);
-      lay_out(canvas);
-      return;
     }
-    task_.name = detail::last_name(path);
-    for (const std::string& name : list_directory(path)) {
-      if (name.front() == '.' || name.size() < 6 || name.substr(name.size() - 5) != ".json") continue;
-      GridTask one = read_grid_task(join_path(path, name));
-      std::move(one.train.begin(), one.train.end(), std::back_inserter(task_.train));
-      std::move(one.test.begin(), one.test.end(), std::back_inserter(task_.train));
-    }
-    if (task_.train.empty()) throw_input(path, "the folder holds no .json file with pairs");
     lay_out(canvas);
   }
 
@@ -121,6 +121,28 @@ class Arc {
   }
 
  private:
+  /// The folders of a rule that lies in two halves.
+  static std::optional<std::pair<std::string, std::string>> halves_of(const std::string& path) {
+    const std::string name = detail::last_name(path), folder = path.substr(0, path.rfind(name));
+    using Halves = std::pair<std::string, std::string>;
+    for (const Halves& halves : {Halves(join_path(path, "train"), join_path(path, "test")),
+                                 Halves(folder + "train/" + name, folder + "test/" + name)})
+      if (is_directory(halves.first) && is_directory(halves.second)) return halves;
+    return std::nullopt;
+  }
+
+  static std::vector<GridPair> pairs_in(const std::string& folder) {
+    std::vector<GridPair> pairs;
+    for (const std::string& name : list_directory(folder)) {
+      if (name.front() == '.' || name.size() < 6 || name.substr(name.size() - 5) != ".json") continue;
+      GridTask one = read_grid_task(join_path(folder, name));
+      std::move(one.train.begin(), one.train.end(), std::back_inserter(pairs));
+      std::move(one.test.begin(), one.test.end(), std::back_inserter(pairs));
+    }
+    if (pairs.empty()) throw_input(folder, "the folder holds no .json file with pairs");
+    return pairs;
+  }
+
   void lay_out(int canvas) {
     int longest = 0;
     for (std::vector<GridPair>* pairs : {&task_.train, &task_.test}) {
