@@ -10,19 +10,19 @@
 SEGUE_NAMESPACE_BEGIN
 namespace nn {
 
-/// linear_1, SiLU, linear_2 over sinusoids of the timestep: diffusers' TimestepEmbedding.
-template <PolicyLike P, class Adapters>
-struct TimestepEmbedding {
-  typename Adapters::template projection<role::TimeEmbedding, P> linear_1;
-  typename Adapters::template projection<role::TimeEmbedding, P> linear_2;
+/// linear_1, an activation, linear_2: how a condition is embedded. Both linears have one role.
+template <class Role, ops::Activation Activation, PolicyLike P, class Adapters>
+struct ConditionEmbedding {
+  typename Adapters::template projection<Role, P> linear_1;
+  typename Adapters::template projection<Role, P> linear_2;
 
-  TimestepEmbedding() = default;
-  TimestepEmbedding(Exec<typename P::Device>& exec, std::int64_t in, std::int64_t dim)
+  ConditionEmbedding() = default;
+  ConditionEmbedding(Exec<typename P::Device>& exec, std::int64_t in, std::int64_t dim)
       : linear_1(exec, in, dim), linear_2(exec, dim, dim) {}
 
   template <class C, Value X>
-  auto operator()(C& ctx, const X& sinusoids) const {
-    return linear_2(ctx, linear_1(ctx, sinusoids, ops::Activation::silu));
+  auto operator()(C& ctx, const X& x) const {
+    return linear_2(ctx, linear_1(ctx, x, Activation));
   }
 
   void visit(auto&& v) {
@@ -31,26 +31,13 @@ struct TimestepEmbedding {
   }
 };
 
-/// linear_1, GELU(tanh), linear_2 over text embeddings: diffusers' PixArtAlphaTextProjection.
+/// Over sinusoids of the timestep: diffusers' TimestepEmbedding.
 template <PolicyLike P, class Adapters>
-struct TextProjection {
-  typename Adapters::template projection<role::TextEmbedding, P> linear_1;
-  typename Adapters::template projection<role::TextEmbedding, P> linear_2;
+using TimestepEmbedding = ConditionEmbedding<role::TimeEmbedding, ops::Activation::silu, P, Adapters>;
 
-  TextProjection() = default;
-  TextProjection(Exec<typename P::Device>& exec, std::int64_t in, std::int64_t dim)
-      : linear_1(exec, in, dim), linear_2(exec, dim, dim) {}
-
-  template <class C, Value X>
-  auto operator()(C& ctx, const X& text) const {
-    return linear_2(ctx, linear_1(ctx, text, ops::Activation::gelu_tanh));
-  }
-
-  void visit(auto&& v) {
-    v("linear_1", linear_1);
-    v("linear_2", linear_2);
-  }
-};
+/// Over text embeddings: diffusers' PixArtAlphaTextProjection.
+template <PolicyLike P, class Adapters>
+using TextProjection = ConditionEmbedding<role::TextEmbedding, ops::Activation::gelu_tanh, P, Adapters>;
 
 }  // namespace nn
 SEGUE_NAMESPACE_END
