@@ -41,9 +41,8 @@ void linear(benchmark::State& state, std::int64_t in, std::int64_t out, ops::Act
   const auto y = s.exec.empty<T, 2>({m, out});
   const auto pre = activation == ops::Activation::none ? Tensor<T, 2, Space>() : s.exec.empty<T, 2>({m, out});
   const auto scratch = s.scratch(ops::linear_forward_workspace_bytes<T, T, T>(s.exec, m, out, in));
-  bench::measure(state, s.exec, ops::linear_cost<T, T, T>(m, out, in), [&] {
-    ops::linear_forward(s.exec, x, w, bias.cview(), activation, y, pre.view(), scratch.view());
-  });
+  bench::measure(state, s.exec, ops::linear_cost<T, T, T>(m, out, in),
+                 [&] { ops::linear_forward(s.exec, x, w, bias.cview(), activation, y, pre.view(), scratch.view()); });
 }
 void linear_forward_square(benchmark::State& state) { linear(state, dim, dim, ops::Activation::none); }
 void linear_forward_up_gelu(benchmark::State& state) { linear(state, dim, ffn, ops::Activation::gelu_tanh); }
@@ -75,8 +74,8 @@ void attention(benchmark::State& state, bool self, bool backward) {
   const ops::AttentionShape shape{1, tq, tk, heads, 128};
   const auto q = s.random<T, 4>({1, tq, heads, 128}), k = s.random<T, 4>({1, tk, heads, 128}),
              v = s.random<T, 4>({1, tk, heads, 128}), dout = s.random<T, 4>({1, tq, heads, 128});
-  const auto out = s.exec.empty<T, 4>(q.shape()), dq = s.exec.empty<T, 4>(q.shape()), dk = s.exec.empty<T, 4>(k.shape()),
-             dv = s.exec.empty<T, 4>(k.shape());
+  const auto out = s.exec.empty<T, 4>(q.shape()), dq = s.exec.empty<T, 4>(q.shape()),
+             dk = s.exec.empty<T, 4>(k.shape()), dv = s.exec.empty<T, 4>(k.shape());
   const auto lse = s.exec.empty<float, 3>({1, heads, tq});
   const auto forward_scratch = s.scratch(ops::attention_forward_workspace_bytes<T>(s.exec, shape));
   const auto backward_scratch = s.scratch(ops::attention_backward_workspace_bytes<T>(s.exec, shape));
@@ -87,8 +86,8 @@ void attention(benchmark::State& state, bool self, bool backward) {
   bench::measure(state, s.exec, cost, [&] {
     ops::attention_forward(s.exec, q.cview(), k.cview(), v.cview(), {}, scale, out, lse.view(), forward_scratch.view());
     if (backward)
-      ops::attention_backward(s.exec, dout, q.cview(), k.cview(), v.cview(), {}, scale, out.cview(), lse.cview(), dq.view(),
-                              dk.view(), dv.view(), backward_scratch.view());
+      ops::attention_backward(s.exec, dout, q.cview(), k.cview(), v.cview(), {}, scale, out.cview(), lse.cview(),
+                              dq.view(), dk.view(), dv.view(), backward_scratch.view());
   });
 }
 void self_attention_forward(benchmark::State& state) { attention(state, true, false); }
@@ -170,7 +169,8 @@ void gated_residual_forward(benchmark::State& state) {
   const auto x = s.random<T, 2>({m, dim}), h = s.random<T, 2>({m, dim});
   const auto y = s.exec.empty<T, 2>({m, dim});
   bench::measure(state, s.exec, ops::gated_residual_forward_cost<T>(m, dim), [&] {
-    ops::gated_residual_forward(s.exec, x.cview(), h.cview(), ops::Gate<float, Space>{s.scale.cview(), {}, m}, y.view());
+    ops::gated_residual_forward(s.exec, x.cview(), h.cview(), ops::Gate<float, Space>{s.scale.cview(), {}, m},
+                                y.view());
   });
 }
 
@@ -222,15 +222,17 @@ void dropout(benchmark::State& state) {
   Inputs s;
   const auto x = s.random<T, 2>({state.range(0), dim});
   const auto y = s.exec.empty<T, 2>(x.shape());
-  bench::measure(state, s.exec, ops::dropout_cost<T>(x.size()),
-                 [&] { ops::dropout_forward(s.exec, x.cview(), 0.1, RandomKey{1, 2, 3}, y.view()); });
+  bench::measure(state, s.exec, ops::dropout_cost<T>(x.size()), [&] {
+    ops::dropout_forward(s.exec, x.cview(), 0.1, RandomKey{1, 2, 3}, y.view());
+  });
 }
 
 void fill_normal(benchmark::State& state) {
   Inputs s;
   const auto x = s.exec.empty<float, 2>({state.range(0), dim});
-  bench::measure(state, s.exec, ops::fill_random_cost<float>(x.size()),
-                 [&] { ops::fill_normal(s.exec, x.view(), RandomKey{1, 2, 3}); });
+  bench::measure(state, s.exec, ops::fill_random_cost<float>(x.size()), [&] {
+    ops::fill_normal(s.exec, x.view(), RandomKey{1, 2, 3});
+  });
 }
 
 void patchify(benchmark::State& state) {
@@ -262,7 +264,8 @@ void adamw(benchmark::State& state) {
     auto* last = &held[held.size() - 4];
     ops::fill(s.exec, 0.0, last[2].view());
     ops::fill(s.exec, 0.0, last[3].view());
-    tensors.push_back({last[0].data_handle(), last[1].data_handle(), last[2].data_handle(), last[3].data_handle(), count});
+    tensors.push_back(
+        {last[0].data_handle(), last[1].data_handle(), last[2].data_handle(), last[3].data_handle(), count});
     grads.push_back(last[1].cview());
   }
   auto numbers = s.exec.empty<ops::UpdateState, 1>({1});

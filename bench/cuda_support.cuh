@@ -79,12 +79,13 @@ inline const Ceilings& ceilings() {
     }
     {
       constexpr std::int64_t n = 8192;
-      auto a = exec.empty<bfloat16, 2>({n, n}), b = exec.empty<bfloat16, 2>({n, n}), c = exec.empty<bfloat16, 2>({n, n});
+      auto a = exec.empty<bfloat16, 2>({n, n}), b = exec.empty<bfloat16, 2>({n, n}),
+           c = exec.empty<bfloat16, 2>({n, n});
       ops::fill_normal(exec, a.view(), {1, 1, 1});
       ops::fill_normal(exec, b.view(), {1, 2, 1});
       const auto run = [&] {
-        ops::gemm(exec, a, ops::Transpose::no, b, ops::Transpose::yes, c, {}, ops::Epilogue<bfloat16, bfloat16, CudaSpace>{},
-                  {});
+        ops::gemm(exec, a, ops::Transpose::no, b, ops::Transpose::yes, c, {},
+                  ops::Epilogue<bfloat16, bfloat16, CudaSpace>{}, {});
       };
       timer.median(5, run);
       out.flops_per_second = 2.0 * n * n * n / (timer.median(20, run) * 1e-3);
@@ -94,8 +95,8 @@ inline const Ceilings& ceilings() {
   return measured;
 }
 
-/// Runs `work` once an iteration on cold caches, and reports its device time, its rate and the share of the ceiling that
-/// binds it.
+/// Runs `work` once an iteration on cold caches, and reports its device time, its rate and the share of the ceiling
+/// that binds it.
 template <class F>
 void measure(benchmark::State& state, Exec<Cuda>& exec, const ops::Cost& cost, F&& work) {
   Timer timer(exec);

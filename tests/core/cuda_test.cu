@@ -120,8 +120,9 @@ TEST_CASE("a graph repeats its work on memory of its own") {
   CHECK(to_host(exec, total.view()) == std::vector<float>(1000, 5.0f));
 
   const float one = 1;
-  CHECK(support::message_of<Error>([&] { Graph::capture(exec, [&] { exec.upload(&one, total.view().slice(0, 0, 1)); }); }) ==
-        "upload: host data was handed over while a graph is captured; copy it before");
+  CHECK(support::message_of<Error>([&] {
+          Graph::capture(exec, [&] { exec.upload(&one, total.view().slice(0, 0, 1)); });
+        }) == "upload: host data was handed over while a graph is captured; copy it before");
   CHECK_FALSE(exec.capturing());
   work();
   CHECK(to_host(exec, total.view()).front() == 6.0f);

@@ -41,8 +41,7 @@ auto operand(segue::Exec<Device>& exec, const std::array<std::int64_t, Rank>& sh
   outer[Rank - 1] += padding;
   segue::Tensor<T, static_cast<int>(Rank), typename Device::Space> whole =
       exec.template empty<T, static_cast<int>(Rank)>(outer);
-  std::vector<T> host(static_cast<std::size_t>(whole.size()),
-                      segue::cast<T>(std::numeric_limits<double>::quiet_NaN()));
+  std::vector<T> host(static_cast<std::size_t>(whole.size()), segue::cast<T>(std::numeric_limits<double>::quiet_NaN()));
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(values.size()); ++i)
     host[static_cast<std::size_t>(i / shape[Rank - 1] * outer[Rank - 1] + i % shape[Rank - 1])] =
         segue::cast<T>(values[static_cast<std::size_t>(i)]);

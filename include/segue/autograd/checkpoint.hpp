@@ -65,7 +65,8 @@ auto checkpoint(Context<P>& ctx, F block, const X&... x) {
               if (target && slot.filled()) target.add(exec, slot.take());
           };
           (hand_over(std::get<I>(targets), std::get<I>(slots)), ...);
-        }(std::index_sequence_for<X...>{});
+        }
+        (std::index_sequence_for<X...>{});
       }
       exec.random() = random_now;
     };

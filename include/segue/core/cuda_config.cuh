@@ -3,7 +3,8 @@
 #pragma once
 
 #if !defined(__CUDACC__)
-#error "segue: a .cuh header was included by a compiler that is not nvcc; compile this file as CUDA, or include segue/cpu.hpp instead"
+#error \
+    "segue: a .cuh header was included by a compiler that is not nvcc; compile this file as CUDA, or include segue/cpu.hpp instead"
 #endif
 
 #include <string>
@@ -22,9 +23,9 @@
 #define SEGUE_ARCH_NAMESPACE sm_any
 #endif
 
-#define SEGUE_KERNELS_BEGIN                \
+#define SEGUE_KERNELS_BEGIN                 \
   SEGUE_NAMESPACE_BEGIN namespace kernels { \
-  inline namespace SEGUE_ARCH_NAMESPACE {
+    inline namespace SEGUE_ARCH_NAMESPACE {
 #define SEGUE_KERNELS_END \
   }                       \
   }                       \

@@ -21,9 +21,10 @@ inline constexpr bool always_false = false;
 /// `Kernel<Op, Device>::run`. There is no fallback: a missing include is a compile error, never another algorithm.
 template <class Op, class Device>
 struct Kernel {
-  static_assert(detail::always_false<Op, Device>,
-                "segue::Kernel<Op, Device>: the kernels of this device are not included here; include segue/cpu.hpp for "
-                "Cpu or segue/cuda.cuh for Cuda before the first call");
+  static_assert(
+      detail::always_false<Op, Device>,
+      "segue::Kernel<Op, Device>: the kernels of this device are not included here; include segue/cpu.hpp for "
+      "Cpu or segue/cuda.cuh for Cuda before the first call");
 };
 
 /// Turns a run-time value into a constant: calls `f(std::integral_constant<int, V>{})` for the V that equals `value`.

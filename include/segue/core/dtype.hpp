@@ -12,8 +12,26 @@ SEGUE_NAMESPACE_BEGIN
 
 /// Every element type that safetensors knows. Sub-byte types are storage only.
 enum class DType : std::uint8_t {
-  Bool, U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64, C64,
-  F8_E4M3, F8_E5M2, F8_E8M0, F6_E2M3, F6_E3M2, F4
+  Bool,
+  U8,
+  I8,
+  U16,
+  I16,
+  U32,
+  I32,
+  U64,
+  I64,
+  F16,
+  BF16,
+  F32,
+  F64,
+  C64,
+  F8_E4M3,
+  F8_E5M2,
+  F8_E8M0,
+  F6_E2M3,
+  F6_E3M2,
+  F4
 };
 
 /// Width of one element in bits (4 and 6 for the packed types).
@@ -173,8 +191,8 @@ struct float16 {
 
 /// The element types that operators compute with.
 template <class T>
-inline constexpr bool is_floating = std::is_same_v<T, float> || std::is_same_v<T, double> ||
-                                    std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>;
+inline constexpr bool is_floating =
+    std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>;
 
 /// The type in which sums over `T` are kept: float, and double for double.
 template <class T>
@@ -196,19 +214,58 @@ SEGUE_HOST_DEVICE constexpr To cast(From v) {
 
 template <class T>
 struct DTypeOf;
-template <> struct DTypeOf<bool> { static constexpr DType value = DType::Bool; };
-template <> struct DTypeOf<std::uint8_t> { static constexpr DType value = DType::U8; };
-template <> struct DTypeOf<std::int8_t> { static constexpr DType value = DType::I8; };
-template <> struct DTypeOf<std::uint16_t> { static constexpr DType value = DType::U16; };
-template <> struct DTypeOf<std::int16_t> { static constexpr DType value = DType::I16; };
-template <> struct DTypeOf<std::uint32_t> { static constexpr DType value = DType::U32; };
-template <> struct DTypeOf<std::int32_t> { static constexpr DType value = DType::I32; };
-template <> struct DTypeOf<std::uint64_t> { static constexpr DType value = DType::U64; };
-template <> struct DTypeOf<std::int64_t> { static constexpr DType value = DType::I64; };
-template <> struct DTypeOf<float16> { static constexpr DType value = DType::F16; };
-template <> struct DTypeOf<bfloat16> { static constexpr DType value = DType::BF16; };
-template <> struct DTypeOf<float> { static constexpr DType value = DType::F32; };
-template <> struct DTypeOf<double> { static constexpr DType value = DType::F64; };
+template <>
+struct DTypeOf<bool> {
+  static constexpr DType value = DType::Bool;
+};
+template <>
+struct DTypeOf<std::uint8_t> {
+  static constexpr DType value = DType::U8;
+};
+template <>
+struct DTypeOf<std::int8_t> {
+  static constexpr DType value = DType::I8;
+};
+template <>
+struct DTypeOf<std::uint16_t> {
+  static constexpr DType value = DType::U16;
+};
+template <>
+struct DTypeOf<std::int16_t> {
+  static constexpr DType value = DType::I16;
+};
+template <>
+struct DTypeOf<std::uint32_t> {
+  static constexpr DType value = DType::U32;
+};
+template <>
+struct DTypeOf<std::int32_t> {
+  static constexpr DType value = DType::I32;
+};
+template <>
+struct DTypeOf<std::uint64_t> {
+  static constexpr DType value = DType::U64;
+};
+template <>
+struct DTypeOf<std::int64_t> {
+  static constexpr DType value = DType::I64;
+};
+template <>
+struct DTypeOf<float16> {
+  static constexpr DType value = DType::F16;
+};
+template <>
+struct DTypeOf<bfloat16> {
+  static constexpr DType value = DType::BF16;
+};
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::F32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::F64;
+};
 
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<std::remove_cv_t<T>>::value;

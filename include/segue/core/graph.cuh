@@ -48,7 +48,8 @@ class Graph {
         std::swap(exec.pool_, pool);
         exec.capturing_ = false;
         cudaGraph_t broken = nullptr;
-        if (open && cudaStreamEndCapture(exec.stream_, &broken) == cudaSuccess && broken) (void)cudaGraphDestroy(broken);
+        if (open && cudaStreamEndCapture(exec.stream_, &broken) == cudaSuccess && broken)
+          (void)cudaGraphDestroy(broken);
         if (open) (void)cudaGetLastError();
       }
     };
@@ -67,7 +68,9 @@ class Graph {
   }
 
   explicit operator bool() const { return executable_ != nullptr; }
-  void replay(Exec<Cuda>& exec) const { detail::cuda_check(cudaGraphLaunch(executable_, exec.stream()), "Graph::replay"); }
+  void replay(Exec<Cuda>& exec) const {
+    detail::cuda_check(cudaGraphLaunch(executable_, exec.stream()), "Graph::replay");
+  }
 
   /// Kernels, copies and fills in it.
   std::size_t nodes() const {

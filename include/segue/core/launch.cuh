@@ -21,8 +21,8 @@ void launch(Exec<Cuda>& exec, const char* op, void (*kernel)(Parameters...), dim
                                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
                        op);
   void* list[] = {const_cast<void*>(static_cast<const void*>(&arguments))..., nullptr};
-  detail::cuda_check(
-      cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, list, shared, exec.stream()), op);
+  detail::cuda_check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, list, shared, exec.stream()),
+                     op);
   exec.count_launch();
 }
 

@@ -34,18 +34,16 @@ class Allocator {
 class HostAllocator final : public Allocator {
  public:
   void* allocate(std::size_t bytes) noexcept override {
-    return ::operator new(bytes, std::align_val_t{256}, std::nothrow);
+    return ::operator new (bytes, std::align_val_t{256}, std::nothrow);
   }
-  void deallocate(void* pointer, std::size_t) noexcept override {
-    ::operator delete(pointer, std::align_val_t{256});
-  }
+  void deallocate(void* pointer, std::size_t) noexcept override { ::operator delete (pointer, std::align_val_t{256}); }
 };
 
 struct PoolStatistics {
-  std::size_t current_bytes = 0;          ///< held by live buffers
-  std::size_t peak_bytes = 0;             ///< highest `current_bytes` since the last `reset_peak`
-  std::size_t reserved_bytes = 0;         ///< taken from the allocator, in use or cached
-  std::uint64_t system_allocations = 0;   ///< calls of `Allocator::allocate`
+  std::size_t current_bytes = 0;         ///< held by live buffers
+  std::size_t peak_bytes = 0;            ///< highest `current_bytes` since the last `reset_peak`
+  std::size_t reserved_bytes = 0;        ///< taken from the allocator, in use or cached
+  std::uint64_t system_allocations = 0;  ///< calls of `Allocator::allocate`
 };
 
 namespace detail {

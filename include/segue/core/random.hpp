@@ -47,9 +47,7 @@ struct RandomKey {
   const std::uint32_t* device_step = nullptr;
 
   /// The key with its step read from `device_step`: what kernels draw with.
-  SEGUE_HOST_DEVICE RandomKey resolved() const {
-    return device_step ? RandomKey{seed, site, *device_step} : *this;
-  }
+  SEGUE_HOST_DEVICE RandomKey resolved() const { return device_step ? RandomKey{seed, site, *device_step} : *this; }
 
   SEGUE_HOST_DEVICE constexpr Words<std::uint32_t, 4> block(std::uint64_t index) const {
     return philox4x32({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), site, step},

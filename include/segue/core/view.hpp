@@ -75,9 +75,7 @@ class View {
   }
 
   /// Fixes the first axis.
-  constexpr View<T, (Rank > 1 ? Rank - 1 : 1), Space> operator[](std::int64_t i) const
-    requires(Rank > 1)
-  {
+  constexpr View<T, (Rank > 1 ? Rank - 1 : 1), Space> operator[](std::int64_t i) const requires(Rank > 1) {
     Shape<Rank - 1> shape{}, strides{};
     for (std::size_t k = 1; k < static_cast<std::size_t>(Rank); ++k) {
       shape[k - 1] = shape_[k];

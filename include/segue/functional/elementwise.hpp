@@ -104,8 +104,8 @@ auto multiply(C& ctx, const X& a, const Y& b) {
     return y;
   } else {
     if (!ctx.records(a, b)) return detail::constant<X, Y>(std::move(y));
-    return ctx.record(std::move(y), [sa = save(a), sb = save(b), ga = ctx.target(a),
-                                     gb = ctx.target(b)](auto& ex, const Tensor<T, Rank, Space>& dy) {
+    return ctx.record(std::move(y), [sa = save(a), sb = save(b), ga = ctx.target(a), gb = ctx.target(b)](
+                                        auto& ex, const Tensor<T, Rank, Space>& dy) {
       const auto hand_over = [&](const auto& target, const auto& other) {
         if (!target) return;
         auto d = ex.template empty<T, Rank>(dy.shape());

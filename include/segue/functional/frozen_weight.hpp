@@ -28,8 +28,8 @@ struct FrozenOps<Tensor<TW, 2, Space>> {
     const auto scratch = functional::detail::scratch(
         exec, ops::gemm_workspace_bytes<std::remove_cv_t<TX>, TW, TY>(exec, x.extent(0), w.extent(0), w.extent(1),
                                                                       ops::Transpose::no, ops::Transpose::yes));
-    ops::gemm(exec, View<const std::remove_cv_t<TX>, 2, Space>(x), ops::Transpose::no, w.cview(), ops::Transpose::yes, y,
-              {1.0, mode == ops::GradMode::accumulate ? 1.0 : 0.0}, epilogue, scratch.view());
+    ops::gemm(exec, View<const std::remove_cv_t<TX>, 2, Space>(x), ops::Transpose::no, w.cview(), ops::Transpose::yes,
+              y, {1.0, mode == ops::GradMode::accumulate ? 1.0 : 0.0}, epilogue, scratch.view());
   }
 
   template <class Device, class TY, class TX>
@@ -38,8 +38,8 @@ struct FrozenOps<Tensor<TW, 2, Space>> {
     const auto scratch = functional::detail::scratch(
         exec, ops::gemm_workspace_bytes<std::remove_cv_t<TY>, TW, TX>(exec, dy.extent(0), w.extent(1), w.extent(0),
                                                                       ops::Transpose::no, ops::Transpose::no));
-    ops::gemm(exec, View<const std::remove_cv_t<TY>, 2, Space>(dy), ops::Transpose::no, w.cview(), ops::Transpose::no, dx,
-              {1.0, mode == ops::GradMode::accumulate ? 1.0 : 0.0}, ops::Epilogue<TX, TX, Space>{}, scratch.view());
+    ops::gemm(exec, View<const std::remove_cv_t<TY>, 2, Space>(dy), ops::Transpose::no, w.cview(), ops::Transpose::no,
+              dx, {1.0, mode == ops::GradMode::accumulate ? 1.0 : 0.0}, ops::Epilogue<TX, TX, Space>{}, scratch.view());
   }
 };
 

@@ -27,14 +27,14 @@ auto add_table(C& ctx, const W& table, const X& x) {
   // A row that is broadcast has a stride of zero.
   const std::int64_t x_stride = xt.extent(1) == n ? xt.stride(1) : 0;
   for (std::int64_t i = 0; i < s; ++i)
-    ops::add(ctx.exec(), tt.cview()[0], View<const T, 2, Space>(xt.data_handle() + i * xt.stride(0), {n, c}, {x_stride, 1}),
-             y.view()[i]);
+    ops::add(ctx.exec(), tt.cview()[0],
+             View<const T, 2, Space>(xt.data_handle() + i * xt.stride(0), {n, c}, {x_stride, 1}), y.view()[i]);
   if constexpr (!any_var<W, X>) {
     return y;
   } else {
     if (!ctx.records(table, x)) return detail::constant<W, X>(std::move(y));
-    return ctx.record(std::move(y), [s, n, c, x_shape = xt.shape(), gt = ctx.target(table),
-                                     gx = ctx.target(x)](auto& ex, const Tensor<T, 3, Space>& dy) {
+    return ctx.record(std::move(y), [s, n, c, x_shape = xt.shape(), gt = ctx.target(table), gx = ctx.target(x)](
+                                        auto& ex, const Tensor<T, 3, Space>& dy) {
       if (gt) {
         const auto dt = gt.open(ex, {1, n, c});
         const View<const T, 2, Space> rows(dy.data_handle(), {s, n * c});

@@ -24,11 +24,11 @@ auto patchify(C& ctx, const X& x, ops::PatchSize patch, ops::PatchOrder order = 
     return y;
   } else {
     if (!ctx.records(x)) return detail::constant<X>(std::move(y));
-    return ctx.record(std::move(y), [patch, order, shape = xt.shape(), gx = ctx.target(x)](
-                                        auto& ex, const Tensor<T, 3, Space>& dy) {
-      const auto dx = gx.open(ex, shape);
-      ops::unpatchify<Set>(ex, patch, order, dy.cview(), dx.value.view(), dx.mode);
-    });
+    return ctx.record(std::move(y),
+                      [patch, order, shape = xt.shape(), gx = ctx.target(x)](auto& ex, const Tensor<T, 3, Space>& dy) {
+                        const auto dx = gx.open(ex, shape);
+                        ops::unpatchify<Set>(ex, patch, order, dy.cview(), dx.value.view(), dx.mode);
+                      });
   }
 }
 

@@ -24,8 +24,7 @@ class Parameter {
   static constexpr bool has_master = !std::is_same_v<T, Master>;
 
   Parameter() = default;
-  explicit Parameter(Tensor<T, Rank, Space> value)
-      : value_(std::move(value)), slot_(std::make_unique<Slot>()) {}
+  explicit Parameter(Tensor<T, Rank, Space> value) : value_(std::move(value)), slot_(std::make_unique<Slot>()) {}
 
   /// What operators take: a leaf that outlives every tape, or a constant while frozen.
   Var<T, Rank, Space, Grad> var() const {

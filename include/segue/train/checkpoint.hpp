@@ -39,19 +39,21 @@ void for_each_saved(const AdamW<P>& optimizer, const Ema<P>* ema, F&& f) {
 
 }  // namespace detail
 
-/// Writes all that a run needs to go on bit for bit: one safetensors file, whole or not at all. `settings` is an object;
-/// a run is resumed only under equal settings.
+/// Writes all that a run needs to go on bit for bit: one safetensors file, whole or not at all. `settings` is an
+/// object; a run is resumed only under equal settings.
 template <PolicyLike P>
 void save_checkpoint(const std::string& path, Exec<typename P::Device>& exec, const AdamW<P>& optimizer,
                      const Ema<P>* ema, const RunState& state, const io::Json& settings) {
   io::SafetensorsWriter writer;
   detail::for_each_saved(optimizer, ema, [&](std::string name, const TrainedParameter<P>& p, const auto& view) {
     using T = typename std::remove_cvref_t<decltype(view)>::value_type;
-    nn::write_elements(exec, writer, std::move(name), p.shape(), View<const T, 1, typename P::Space>(view), dtype_of<T>);
+    nn::write_elements(exec, writer, std::move(name), p.shape(), View<const T, 1, typename P::Space>(view),
+                       dtype_of<T>);
   });
   io::Json json = io::Json::object();
   json["step"] = state.step;
-  const ops::UpdateState numbers = to_host(exec, View<const ops::UpdateState, 1, typename P::Space>(optimizer.state()))[0];
+  const ops::UpdateState numbers =
+      to_host(exec, View<const ops::UpdateState, 1, typename P::Space>(optimizer.state()))[0];
   json["updates"] = numbers.updates;
   json["loss_scale"] = numbers.loss_scale;
   json["steady"] = numbers.steady;

@@ -56,8 +56,9 @@ struct IdentityCodec {
   tasks::Clip decode(Exec<typename P::Device>& exec, const Tensor<T, 4, typename P::Space>& latents) const {
     auto floats = exec.template empty<float, 4>(latents.shape());
     ops::copy(exec, latents.cview(), floats.view());
-    tasks::Clip clip = tasks::make_blank_clip({static_cast<int>(latents.extent(1)), static_cast<int>(latents.extent(2)),
-                                               static_cast<int>(latents.extent(3)), static_cast<int>(latents.extent(0))});
+    tasks::Clip clip =
+        tasks::make_blank_clip({static_cast<int>(latents.extent(1)), static_cast<int>(latents.extent(2)),
+                                static_cast<int>(latents.extent(3)), static_cast<int>(latents.extent(0))});
     if (!exec.planning()) tasks::to_pixel_space(to_host(exec, floats.view()), clip.shape(), clip.pixels);
     return clip;
   }

@@ -93,8 +93,8 @@ class InMemoryDataset {
 
   /// Number, shapes, order and a hash of the contents (FNV-1a, 64 bits).
   std::string describe(Exec<Device>& exec) const {
-    std::string text = std::to_string(size()) + " clips, batch " + std::to_string(batch_size_) + ", order " +
-                       std::to_string(seed_);
+    std::string text =
+        std::to_string(size()) + " clips, batch " + std::to_string(batch_size_) + ", order " + std::to_string(seed_);
     if (items_.empty()) return text;
     text += ", shape " + shape_string(items_[0].clip.shape());
     std::uint64_t hash = 0xCBF29CE484222325u;

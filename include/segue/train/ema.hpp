@@ -33,7 +33,8 @@ class Ema {
     return std::min(decay, static_cast<double>(1 + t) / static_cast<double>(10 + t));
   }
 
-  /// After an update of the optimizer that never visited the host: by the weight in its state, not at all if it skipped.
+  /// After an update of the optimizer that never visited the host: by the weight in its state, not at all if it
+  /// skipped.
   void update(Exec<Device>& exec, View<const ops::UpdateState, 1, typename P::Space> state) {
     std::vector<ops::EmaTensor<Master, Master>> tensors;
     for (std::size_t i = 0; i < averages_.size(); ++i) {

@@ -37,8 +37,8 @@ inline std::string kept_lines(std::string_view text, std::int64_t step) {
 
 }  // namespace detail
 
-/// A run's log, one JSON object with a "step" a line. It only grows, except that a resumed run first takes back the lines
-/// past the step that it goes on from; a fresh run (0) takes back all.
+/// A run's log, one JSON object with a "step" a line. It only grows, except that a resumed run first takes back the
+/// lines past the step that it goes on from; a fresh run (0) takes back all.
 class JsonlLog {
  public:
   JsonlLog(const std::string& path, std::int64_t resumed_step) : log_(prepare(path, resumed_step)) {}

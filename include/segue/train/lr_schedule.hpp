@@ -15,8 +15,8 @@ namespace train {
 
 enum class LrDecay : std::uint8_t { constant, linear, cosine };
 
-/// The learning rate over a run, as diffusers' get_scheduler: a line from 0 over `warmup` steps, then constant, a line to
-/// 0, or half a cosine to 0, which is reached after the last step.
+/// The learning rate over a run, as diffusers' get_scheduler: a line from 0 over `warmup` steps, then constant, a line
+/// to 0, or half a cosine to 0, which is reached after the last step.
 struct LrSchedule {
   LrDecay decay = LrDecay::constant;
   std::int64_t warmup = 0;

@@ -62,9 +62,9 @@ struct FlowMatchingObjective {
           schedulers::draw_time(time_draw, numbers.seed, numbers.step, numbers.offset + i, numbers.count));
       const std::uint64_t sample = numbers.global(i);
       const bool antithetic = noise_draw == NoiseDraw::antithetic;
-      out[static_cast<std::size_t>(i)] =
-          draw_at(sigma, {numbers.seed, schedulers::site::noise, static_cast<std::uint32_t>(antithetic ? sample / 2 : sample)},
-                  antithetic && sample % 2 == 1 ? -1.0 : 1.0);
+      out[static_cast<std::size_t>(i)] = draw_at(
+          sigma, {numbers.seed, schedulers::site::noise, static_cast<std::uint32_t>(antithetic ? sample / 2 : sample)},
+          antithetic && sample % 2 == 1 ? -1.0 : 1.0);
     }
     return out;
   }

@@ -15,9 +15,9 @@ namespace train {
 
 /// What a computation will need, in bytes of the pool.
 struct Plan {
-  std::size_t peak_bytes = 0;      ///< highest, what was held before included
-  std::size_t held_before = 0;     ///< by tensors that are there already
-  std::size_t held_after = 0;      ///< by what the computation leaves behind
+  std::size_t peak_bytes = 0;   ///< highest, what was held before included
+  std::size_t held_before = 0;  ///< by tensors that are there already
+  std::size_t held_after = 0;   ///< by what the computation leaves behind
 };
 
 /// Runs `f()` without memory and without arithmetic: the pool counts what f would take, front doors only check. Tensors

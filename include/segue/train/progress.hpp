@@ -23,8 +23,8 @@ struct StepInfo {
   double grad_norm = 0;  ///< before clipping
   double seconds = 0;    ///< training time of the run so far, earlier parts of a resumed one included
   double steps_per_second = 0;
-  double eta_seconds = 0;    ///< time left at that speed
-  bool skipped = false;      ///< the loss or a gradient was not finite
+  double eta_seconds = 0;          ///< time left at that speed
+  bool skipped = false;            ///< the loss or a gradient was not finite
   std::int64_t skipped_steps = 0;  ///< so far
 };
 

@@ -31,12 +31,12 @@ struct TrainerOptions {
   double ema_decay = 0.0;  ///< 0: no moving average
   int accumulation = 1;    ///< batches a step
   std::uint64_t seed = 0;
-  std::string log_path{};         ///< a JSON line a step; empty: none
-  std::string checkpoint_path{};  ///< empty: none
-  std::int64_t checkpoint_every = 0;    ///< steps; 0: not by steps
-  double checkpoint_seconds = 0;        ///< 0: not by time
-  std::int64_t stop_at = 0;             ///< save and return after this step; 0: at the end
-  std::int64_t held_out_every = 0;      ///< steps; 0: never
+  std::string log_path{};             ///< a JSON line a step; empty: none
+  std::string checkpoint_path{};      ///< empty: none
+  std::int64_t checkpoint_every = 0;  ///< steps; 0: not by steps
+  double checkpoint_seconds = 0;      ///< 0: not by time
+  std::int64_t stop_at = 0;           ///< save and return after this step; 0: at the end
+  std::int64_t held_out_every = 0;    ///< steps; 0: never
   std::vector<double> held_out_sigmas = {0.1, 0.3, 0.5, 0.7, 0.9};
   int max_consecutive_skips = 10;
   /// A device that can record a step does, once it ran: on CUDA it becomes one graph, or with accumulation three.
@@ -52,12 +52,12 @@ struct StepResult {
 };
 
 struct TrainReport {
-  std::int64_t step = 0;    ///< steps done
-  std::int64_t steps = 0;   ///< steps of the whole run
+  std::int64_t step = 0;   ///< steps done
+  std::int64_t steps = 0;  ///< steps of the whole run
   std::int64_t skipped = 0;
-  double final_loss = 0;    ///< of the last step that was not skipped
-  double seconds = 0;       ///< training time, earlier parts included; held-out losses are not
-  double held_out_loss = 0; ///< the last one
+  double final_loss = 0;     ///< of the last step that was not skipped
+  double seconds = 0;        ///< training time, earlier parts included; held-out losses are not
+  double held_out_loss = 0;  ///< the last one
   bool finished() const { return step >= steps; }
 };
 
@@ -120,8 +120,8 @@ class Trainer {
       state_.seconds += spent;
       unsaved_seconds += spent;
 
-      StepInfo info{state_.step,      options_.steps, result.loss, result.lr,      result.grad_norm,
-                    state_.seconds,   0.0,            0.0,         result.skipped, state_.skipped};
+      StepInfo info{state_.step, options_.steps, result.loss,   result.lr, result.grad_norm, state_.seconds, 0.0,
+                    0.0,         result.skipped, state_.skipped};
       const double here = state_.seconds - seconds_before;
       info.steps_per_second = here > 0 ? static_cast<double>(state_.step - first) / here : 0.0;
       info.eta_seconds = static_cast<double>(until - state_.step) / info.steps_per_second;
@@ -142,8 +142,7 @@ class Trainer {
     }
     if (saved_step != state_.step && state_.step != first) save();
     progress.on_end();
-    return {state_.step,     options_.steps,  state_.skipped, state_.last_loss,
-            state_.seconds, held_out_loss_};
+    return {state_.step, options_.steps, state_.skipped, state_.last_loss, state_.seconds, held_out_loss_};
   }
 
   /// One step: `accumulation` batches, their gradients, clipping, the update, the average. While planning nothing is
@@ -267,17 +266,19 @@ class Trainer {
                                         batch_.text.data_handle(), noise_.data_handle()};
     };
     const auto before = places();
-    const std::uint64_t number = at * static_cast<std::uint64_t>(options_.accumulation) + static_cast<std::uint64_t>(micro);
+    const std::uint64_t number =
+        at * static_cast<std::uint64_t>(options_.accumulation) + static_cast<std::uint64_t>(micro);
     begin_batch(number);
     source_.fill(exec, number, batch_);
-    const auto draws = objective_.draws(batch_.clips.extent(0), SampleNumbers{options_.seed, at, micro * size,
-                                                                              options_.accumulation * size});
+    const auto draws = objective_.draws(batch_.clips.extent(0),
+                                        SampleNumbers{options_.seed, at, micro * size, options_.accumulation * size});
     const auto count = static_cast<std::int64_t>(draws.size());
     if (!noise_ || noise_.extent(0) != count) noise_ = exec.template empty<ops::NoiseDraw, 1>({count});
     exec.upload(draws.data(), noise_.view());
     if (places() != before && whole_.recorded())
-      throw Error("Trainer: the source moved its batch to other memory after the step was recorded; keep the tensors of "
-                  "the batch, or set TrainerOptions::graph to false");
+      throw Error(
+          "Trainer: the source moved its batch to other memory after the step was recorded; keep the tensors of "
+          "the batch, or set TrainerOptions::graph to false");
   }
 
   /// The loss of the batch and its gradients, added to those that are there if `more`.
@@ -325,7 +326,8 @@ class Trainer {
 
   void held_out(ProgressSink& progress, JsonlLog* log) {
     if (!held_out_.clips || options_.held_out_every <= 0) return;
-    held_out_loss_ = objective_.held_out_loss(ctx_, model_, held_out_, std::span<const double>(options_.held_out_sigmas));
+    held_out_loss_ =
+        objective_.held_out_loss(ctx_, model_, held_out_, std::span<const double>(options_.held_out_sigmas));
     progress.on_held_out(state_.step, held_out_loss_);
     if (log == nullptr) return;
     io::Json json = io::Json::object();
@@ -337,10 +339,10 @@ class Trainer {
   [[noreturn]] void stop_for(const StepResult& last, ProgressSink& progress) const {
     progress.on_end();
     const bool of_loss = !std::isfinite(last.loss);
-    throw Error("training stopped after step " + std::to_string(state_.step) + ": " +
-                (of_loss ? "the loss" : "the gradient") + " was not finite in " +
-                std::to_string(state_.consecutive_skipped) +
-                " steps in a row; a lower learning rate helps, or the data or the weights hold values that are not finite");
+    throw Error(
+        "training stopped after step " + std::to_string(state_.step) + ": " + (of_loss ? "the loss" : "the gradient") +
+        " was not finite in " + std::to_string(state_.consecutive_skipped) +
+        " steps in a row; a lower learning rate helps, or the data or the weights hold values that are not finite");
   }
 
   Context<P>& ctx_;
@@ -353,7 +355,7 @@ class Trainer {
   Batch<P> batch_{};
   Tensor<ops::NoiseDraw, 1, Space> noise_;
   Tensor<std::uint32_t, 1, Space> batch_number_;  // where steps are recorded
-  Replay<Device> whole_, more_, update_;  // a step; or its first batch, each further one, and the update
+  Replay<Device> whole_, more_, update_;          // a step; or its first batch, each further one, and the update
   bool warm_ = false;
   Batch<P> held_out_{};
   RunState state_{};
