@@ -7,21 +7,6 @@
 #include "segue/ops/cuda/gemm.cuh"
 #include "segue/ops/linear.hpp"
 
-SEGUE_KERNELS_BEGIN
-
-/// What row r adds to the bias gradient at columns c….
-template <class T>
-struct RowItself {
-  Rows<const T> x;
-
-  template <bool Aligned, int N, class A>
-  __device__ __forceinline__ void operator()(int r, int c, int n, Pack<A, N> (&out)[1]) const {
-    out[0] = load_pack<Aligned, N, A>(x(r) + c, n);
-  }
-};
-
-SEGUE_KERNELS_END
-
 SEGUE_NAMESPACE_BEGIN
 
 template <>
@@ -36,7 +21,7 @@ struct Kernel<op::LinearBackwardBias, Cuda> {
                   View<std::byte, 1, CudaSpace> scratch) {
     constexpr int pack = kernels::pack_of<TDy>;
     detail::column_sums<1, Accum<TDy>, pack>(exec, "linear_backward_bias", dy.extent(0), dy.extent(1), 1,
-                                             kernels::RowGroups{}, kernels::RowItself<TDy>{detail::rows_at(dy)},
+                                             kernels::RowGroups{}, kernels::RowTerms<TDy>{detail::rows_at(dy)},
                                              detail::packs(dy, pack), scratch.data_handle(),
                                              detail::column_results(mode, detail::one_row(dbias)));
   }

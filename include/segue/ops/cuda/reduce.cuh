@@ -140,21 +140,6 @@ struct RaiseFlag {
   }
 };
 
-/// What a row adds to the sums of its columns: itself.
-template <class T>
-struct RowTerms {
-  Rows<const T> x;
-
-  template <bool Aligned, int N>
-  __device__ __forceinline__ Pack<T, N> load(int r, int c, int n) const {
-    return load_pack<Aligned, N, T>(x(r) + c, n);
-  }
-  template <bool Aligned, int N, class A>
-  __device__ __forceinline__ void of(const Pack<T, N>& loaded, int, int, int, Pack<A, N> (&out)[1]) const {
-    out[0] = widen<A>(loaded);
-  }
-};
-
 SEGUE_KERNELS_END
 
 SEGUE_NAMESPACE_BEGIN
