@@ -83,7 +83,7 @@ Extent extent_of(std::int64_t argument) {
 
 void wan_lora64_step(benchmark::State& state) {
   Setup s(extent_of(state.range(0)));
-  s.ctx.set_recompute(state.range(1) ? Recompute::block : Recompute::cheap);
+  s.ctx.set_recompute(static_cast<Recompute>(state.range(1)));
   train::Trainer trainer(s.ctx, s.model, s.source, train::FlowMatchingObjective<>{}, options());
   bench::Timer timer(s.exec);
   for (int i = 0; i < 3; ++i) trainer.step();
@@ -116,11 +116,9 @@ void wan_forward_merged(benchmark::State& state) {
 }
 
 BENCHMARK(wan_lora64_step)
-    ->ArgNames({"clip", "checkpoint"})
-    ->Args({50, 0})
-    ->Args({240, 0})
-    ->Args({240, 1})
-    ->Args({480, 0})
+    ->ArgNames({"clip", "recompute"})
+    ->ArgsProduct({{50, 240}, {0, 1, 2}})
+    ->Args({480, 1})
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
 BENCHMARK(wan_forward_merged)->ArgName("clip")->Arg(50)->Arg(480)->UseManualTime()->Unit(benchmark::kMillisecond);
