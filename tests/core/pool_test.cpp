@@ -139,9 +139,15 @@ TEST_CASE("planning counts like the real thing and takes no memory") {
   }
   CHECK(pool.statistics().current_bytes == 0);
   CHECK(pool.statistics().peak_bytes == (std::size_t{1} << 40) + 1024);
-  CHECK(pool.statistics().reserved_bytes == 0);
+  CHECK(pool.statistics().reserved_bytes == (std::size_t{1} << 40) + 1024);
+  {
+    // Blocks that were freed serve requests of their own class only, as in the real thing.
+    const Buffer again = pool.allocate(1000), larger = pool.allocate(2000);
+  }
+  CHECK(pool.statistics().reserved_bytes == (std::size_t{1} << 40) + 1024 + 2048);
   CHECK(allocator->calls == 0);
   pool.set_planning(false);
+  CHECK(pool.statistics().reserved_bytes == 0);
   const Buffer real = pool.allocate(1000);
   CHECK(allocator->calls == 1);
   static_cast<char*>(real.data())[999] = 1;
@@ -161,6 +167,19 @@ TEST_CASE("when memory runs out, cached blocks go first, then the error says wha
   CHECK(pool.statistics().current_bytes == 9216);
   held = {};
   CHECK(pool.allocate(2048).bytes() == 2048);
+}
+
+TEST_CASE("memory that work was recorded on stays") {
+  const auto allocator = std::make_shared<CountingAllocator>(10240);
+  Pool pool(allocator);
+  pool.set_recording();
+  { const Buffer used = pool.allocate(8192); }
+  CHECK(support::message_of<OutOfMemory>([&] { (void)pool.allocate(4096); }) ==
+        "pool: no memory for 4096 bytes; 0 bytes are held by live tensors");
+  pool.trim();
+  CHECK(allocator->held == 8192);
+  CHECK(pool.allocate(8192).bytes() == 8192);
+  CHECK(pool.statistics().reserved_bytes == 8192);
 }
 
 TEST_CASE("a buffer counts its holders") {

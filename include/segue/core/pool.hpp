@@ -42,7 +42,7 @@ class HostAllocator final : public Allocator {
 struct PoolStatistics {
   std::size_t current_bytes = 0;         ///< held by live buffers
   std::size_t peak_bytes = 0;            ///< highest `current_bytes` since the last `reset_peak`
-  std::size_t reserved_bytes = 0;        ///< taken from the allocator, in use or cached
+  std::size_t reserved_bytes = 0;        ///< taken from the allocator, in use or cached; while planning what would be
   std::uint64_t system_allocations = 0;  ///< calls of `Allocator::allocate`
 };
 
@@ -54,12 +54,15 @@ struct PoolState {
   std::shared_ptr<Allocator> allocator;
   std::map<std::size_t, std::vector<void*>> cached;
   PoolStatistics statistics;
+  std::map<std::size_t, std::size_t> planned_cached;  // how many blocks of a size class a plan left
+  std::size_t planned_bytes = 0;
   std::uintptr_t next_planned_address = 4096;
   bool planning = false;
+  bool recording = false;
 
-  ~PoolState() { trim(); }
+  ~PoolState() { give_back(); }
 
-  void trim() {
+  void give_back() {
     for (auto& [bytes, pointers] : cached) {
       for (void* p : pointers) allocator->deallocate(p, bytes);
       statistics.reserved_bytes -= bytes * pointers.size();
@@ -95,6 +98,8 @@ class Buffer {
   void* data() const { return node_ ? node_->pointer : nullptr; }
   std::size_t bytes() const { return node_ ? node_->bytes : 0; }
   explicit operator bool() const { return node_ != nullptr; }
+  /// True for an address without memory, which a plan handed out.
+  bool planned() const { return node_ && node_->planned; }
   /// True when no other handle shares the block: only then may it be written in place.
   bool unique() const { return node_ && node_->references.load(std::memory_order_acquire) == 1; }
 
@@ -108,7 +113,10 @@ class Buffer {
       detail::PoolState& pool = *node_->pool;
       const std::lock_guard lock(pool.mutex);
       pool.statistics.current_bytes -= node_->bytes;
-      if (!node_->planned) pool.cached[node_->bytes].push_back(node_->pointer);
+      if (node_->planned)
+        ++pool.planned_cached[node_->bytes];
+      else
+        pool.cached[node_->bytes].push_back(node_->pointer);
     }
     delete node_;
   }
@@ -136,6 +144,10 @@ class Pool {
       node->pointer = reinterpret_cast<void*>(s.next_planned_address);
       s.next_planned_address += size;
       node->planned = true;
+      if (std::size_t& left = s.planned_cached[size]; left > 0)
+        --left;
+      else
+        s.planned_bytes += size;
     } else {
       node->pointer = take(s, size);
     }
@@ -151,22 +163,34 @@ class Pool {
 
   PoolStatistics statistics() const {
     const std::lock_guard lock(state_->mutex);
-    return state_->statistics;
+    PoolStatistics out = state_->statistics;
+    out.reserved_bytes += state_->planned_bytes;
+    return out;
   }
   void reset_peak() {
     const std::lock_guard lock(state_->mutex);
     state_->statistics.peak_bytes = state_->statistics.current_bytes;
   }
-  /// Returns cached blocks to the allocator.
+  /// Returns cached blocks to the allocator; while recording they stay.
   void trim() {
     const std::lock_guard lock(state_->mutex);
-    state_->trim();
+    if (!state_->recording) state_->give_back();
   }
+  /// A plan begins without cached blocks and forgets its own when it ends.
   void set_planning(bool on) {
     const std::lock_guard lock(state_->mutex);
+    if (state_->planning == on) return;
     state_->planning = on;
+    state_->planned_cached.clear();
+    state_->planned_bytes = 0;
   }
   bool planning() const { return state_->planning; }
+  /// What is recorded on this memory will run on it again: from now on no block returns to the allocator before the
+  /// pool ends.
+  void set_recording() {
+    const std::lock_guard lock(state_->mutex);
+    state_->recording = true;
+  }
 
   /// What a request really occupies: steps of an eighth of its power of two, at least 256 bytes and at most 2 MiB.
   static constexpr std::size_t size_class(std::size_t bytes) {
@@ -184,9 +208,9 @@ class Pool {
     }
     void* pointer = s.allocator->allocate(size);
     ++s.statistics.system_allocations;
-    if (!pointer) {
+    if (!pointer && !s.recording) {
       // Blocks cached in other size classes may be what is missing.
-      s.trim();
+      s.give_back();
       pointer = s.allocator->allocate(size);
       ++s.statistics.system_allocations;
     }

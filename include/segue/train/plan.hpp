@@ -13,9 +13,11 @@
 SEGUE_NAMESPACE_BEGIN
 namespace train {
 
-/// What a computation will need, in bytes of the pool.
+/// What a computation will need, in bytes of the pool. What libraries hold for themselves is not in it: on a GPU the
+/// CUDA context, and 32 MiB of workspace for products, twice where a backward issues them on two streams.
 struct Plan {
-  std::size_t peak_bytes = 0;   ///< highest, what was held before included
+  std::size_t peak_bytes = 0;      ///< held by live tensors at most, what was held before included
+  std::size_t reserved_bytes = 0;  ///< taken from the allocator: freed blocks serve requests of their own size only
   std::size_t held_before = 0;  ///< by tensors that are there already
   std::size_t held_after = 0;   ///< by what the computation leaves behind
 };
@@ -38,11 +40,13 @@ Plan plan(Exec<Device>& exec, F&& f) {
   } scope{exec, exec.random(), exec.planning()};
   Plan result;
   exec.pool().reset_peak();
-  result.held_before = exec.pool().statistics().current_bytes;
+  const PoolStatistics before = exec.pool().statistics();
+  result.held_before = before.current_bytes;
   exec.set_planning(true);
   std::forward<F>(f)();
   const PoolStatistics after = exec.pool().statistics();
   result.peak_bytes = after.peak_bytes;
+  result.reserved_bytes = result.held_before + after.reserved_bytes - before.reserved_bytes;
   result.held_after = after.current_bytes;
   return result;
 }
@@ -74,8 +78,8 @@ inline std::string bytes_text(std::size_t bytes) {
 
 /// @throws InputError with both numbers if a plan does not fit into `budget` bytes.
 inline void require_fits(const Plan& plan, std::size_t budget, std::string_view where) {
-  if (plan.peak_bytes > budget)
-    throw_input(where, "the memory that a step needs", bytes_text(plan.peak_bytes),
+  if (plan.reserved_bytes > budget)
+    throw_input(where, "the memory that a step needs", bytes_text(plan.reserved_bytes),
                 "at most " + bytes_text(budget) + ": a smaller batch, or recomputing whole blocks, needs less");
 }
 
@@ -90,9 +94,9 @@ RecomputeChoice choose_recompute(Context<P>& ctx, std::size_t budget, F&& f) {
     choice.every = every == 0 ? 1 : every;
     ctx.set_recompute(choice.level, choice.every);
     choice.plan = plan(ctx.exec(), f);
-    if (choice.plan.peak_bytes <= budget) return choice;
+    if (choice.plan.reserved_bytes <= budget) return choice;
   }
-  throw_input("choose_recompute", "the memory that a step needs", bytes_text(choice.plan.peak_bytes),
+  throw_input("choose_recompute", "the memory that a step needs", bytes_text(choice.plan.reserved_bytes),
               "at most " + bytes_text(budget) + ": even with every block run again; a smaller batch needs less");
 }
 
