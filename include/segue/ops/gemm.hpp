@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <type_traits>
 
 #include "segue/core/dispatch.hpp"
@@ -15,6 +17,7 @@
 SEGUE_NAMESPACE_BEGIN
 namespace op {
 struct Gemm;
+struct GemmChoices;
 }  // namespace op
 
 namespace ops {
@@ -51,6 +54,21 @@ template <class TA, class TB, class TC>
 constexpr Cost gemm_cost(std::int64_t m, std::int64_t n, std::int64_t k) {
   const auto md = static_cast<double>(m), nd = static_cast<double>(n), kd = static_cast<double>(k);
   return {2 * md * nd * kd, md * kd * sizeof(TA) + kd * nd * sizeof(TB) + md * nd * sizeof(TC)};
+}
+
+/// The choices among algorithms that were measured or restored so far, as text for a checkpoint: with them a run has
+/// the same bits again. Empty where nothing was measured, and on Cpu, where there is nothing to choose.
+template <class Device>
+std::string gemm_choices(Exec<Device>& exec) {
+  return Kernel<op::GemmChoices, Device>::text(exec);
+}
+
+/// Uses these choices from now on, on a deterministic Exec too. False, and nothing changes, if they were made by
+/// another version of the library or on another kind of device, where no run has the same bits.
+/// @throws InputError if the text is damaged.
+template <class Device>
+bool restore_gemm_choices(Exec<Device>& exec, std::string_view text) {
+  return Kernel<op::GemmChoices, Device>::restore(exec, text);
 }
 
 /// Bytes of scratch that `gemm` needs for op(a): (M, K) and op(b): (K, N).

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "segue/nn/leaf_io.hpp"
+#include "segue/ops/gemm.hpp"
 #include "segue/train/ema.hpp"
 #include "segue/train/optimizer.hpp"
 
@@ -40,7 +41,7 @@ void for_each_saved(const AdamW<P>& optimizer, const Ema<P>* ema, F&& f) {
 }  // namespace detail
 
 /// Writes all that a run needs to go on bit for bit: one safetensors file, whole or not at all. `settings` is an
-/// object; a run is resumed only under equal settings.
+/// object; a run is resumed only under equal settings. Choices of tuned products travel along.
 template <PolicyLike P>
 void save_checkpoint(const std::string& path, Exec<typename P::Device>& exec, const AdamW<P>& optimizer,
                      const Ema<P>* ema, const RunState& state, const io::Json& settings) {
@@ -64,10 +65,12 @@ void save_checkpoint(const std::string& path, Exec<typename P::Device>& exec, co
   writer.metadata("format", "segue training state 1");
   writer.metadata("state", io::dump_json(json, -1));
   writer.metadata("settings", io::dump_json(settings, -1));
+  if (const std::string choices = ops::gemm_choices(exec); !choices.empty()) writer.metadata("gemm_choices", choices);
   writer.write(path);
 }
 
-/// Puts a saved run back.
+/// Puts a saved run back. Tuned products are as they were, if the device and its library are of the same kind; bits
+/// would differ on another anyway.
 /// @throws InputError if the file is no such checkpoint, holds other parameters, or was made under another setting,
 /// which the sentence names.
 template <PolicyLike P>
@@ -128,6 +131,8 @@ RunState load_checkpoint(const std::string& path, Exec<typename P::Device>& exec
   });
   for (const auto& p : optimizer.parameters()) p->write_back(exec);
   optimizer.restore(exec, numbers);
+  if (const std::string* choices = io::find_metadata(file.metadata(), "gemm_choices"))
+    ops::restore_gemm_choices(exec, *choices);
   if (ema != nullptr) ema->set_updates(numbers.updates);
   return state;
 }

@@ -445,4 +445,10 @@ struct Kernel<op::Gemm, Cpu> {
   static constexpr std::size_t alignment = 64;
 };
 
+template <>
+struct Kernel<op::GemmChoices, Cpu> {
+  static std::string text(Exec<Cpu>&) { return {}; }
+  static bool restore(Exec<Cpu>&, std::string_view) { return false; }
+};
+
 SEGUE_NAMESPACE_END

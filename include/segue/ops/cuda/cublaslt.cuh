@@ -101,8 +101,9 @@ class CublasLt {
   }
   bool tuning() const { return tuning_; }
 
-  /// The measured (and imported) choices as lines of text, in an order that depends on nothing but the choices.
-  std::string export_choices() const {
+  /// The measured (and restored) choices as lines of text, in an order that depends on nothing but the choices.
+  std::string choices() const {
+    if (choices_.empty()) return {};
     std::string out = header();
     for (const auto& [key, algorithm] : choices_) {
       for (const std::int64_t word : key.words) append(out, static_cast<std::uint64_t>(word));
@@ -112,17 +113,10 @@ class CublasLt {
     return out;
   }
 
-  /// FNV-1a of the text above: equal where products have the same bits.
-  std::uint64_t choices_hash() const {
-    std::uint64_t hash = 0xCBF29CE484222325u;
-    for (const char c : export_choices()) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-    return hash;
-  }
-
-  /// Takes the choices of `export_choices`, which then replace the library's own. False, and nothing changes, if they
-  /// were made by another version of the library or on another kind of device.
+  /// Takes such a text, whose choices then replace the library's own. False, and nothing changes, if they were made by
+  /// another version of the library or on another kind of device.
   /// @throws InputError if the text is damaged.
-  bool import_choices(std::string_view text) {
+  bool restore_choices(std::string_view text) {
     const auto line = [&text] {
       const std::size_t end = std::min(text.find('\n'), text.size());
       const std::string_view out = text.substr(0, end);

@@ -287,30 +287,25 @@ struct Kernel<op::Gemm, Cuda> {
   }
 };
 
+template <>
+struct Kernel<op::GemmChoices, Cuda> {
+  static std::string text(Exec<Cuda>& exec) { return exec.extension<detail::CublasLt>().choices(); }
+  static bool restore(Exec<Cuda>& exec, std::string_view text) {
+    return exec.extension<detail::CublasLt>().restore_choices(text);
+  }
+};
+
 namespace ops {
 
 /// Measures the products of shapes met from now on, once each, and keeps the fastest of the library's algorithms; never
-/// while a graph is captured. Another run may choose others, with other roundings: export the choices to repeat them.
+/// while a graph is captured. Another run may choose others, with other roundings: `gemm_choices` repeats them.
 /// @throws Error if the Exec was made deterministic.
 inline void tune_gemms(Exec<Cuda>& exec, bool on) {
   if (on && exec.deterministic())
     throw Error(
         "tune_gemms: this Exec is deterministic, so its products are not measured; make it with "
-        "Options{.deterministic = false}, or import choices that were measured before");
+        "Options{.deterministic = false}, or restore choices that were measured before");
   exec.extension<detail::CublasLt>().set_tuning(on);
-}
-
-/// The choices measured or imported so far as text, for a file beside a checkpoint.
-inline std::string export_gemm_choices(Exec<Cuda>& exec) { return exec.extension<detail::CublasLt>().export_choices(); }
-
-/// A hash of the text above: what a checkpoint stores.
-inline std::uint64_t gemm_choices_hash(Exec<Cuda>& exec) { return exec.extension<detail::CublasLt>().choices_hash(); }
-
-/// Uses these choices from now on, on a deterministic Exec too. False, and nothing changes, if they were made by
-/// another version of cuBLASLt or on another kind of device.
-/// @throws InputError if the text is damaged.
-inline bool import_gemm_choices(Exec<Cuda>& exec, std::string_view text) {
-  return exec.extension<detail::CublasLt>().import_choices(text);
 }
 
 }  // namespace ops
