@@ -146,6 +146,20 @@ TEST_CASE("gradients of a learned table agree with central differences") {
   check(70, 2, 3, false);
 }
 
+TEST_CASE("a table sees a gradient whose rows lie apart as it sees a packed one") {
+  Bench<Fp32> bench;
+  auto table = bench.weight<3>({1, 3, 4});
+  const auto x = bench.activation<3>({2, 1, 4});
+  const auto apart = bench.random<3>({2, 3, 7}).slice(2, 1, 5);
+  const auto gradients = [&](const Tensor<float, 3, HostSpace>& dy) {
+    x.slot().reset();
+    table.slot().reset();
+    bench.ctx.backward(functional::add_table(bench.ctx, table.var(), x.var()), dy);
+    return std::pair(to_host(bench.exec, table.slot().grad().view()), to_host(bench.exec, x.slot().grad().view()));
+  };
+  CHECK((gradients(apart) == gradients(functional::detail::packed(bench.exec, apart))));
+}
+
 TEST_CASE("add_table adds the table to every sample and names what does not fit") {
   Bench<Fp32> bench;
   const auto table = bench.random<3>({1, 2, 3});

@@ -121,6 +121,18 @@ TEST_CASE("gradients of reshape and unbind agree with central differences") {
   CHECK(functional::reshape<1>(bench.ctx, x.value(), {24}).data_handle() == x.value().data_handle());
 }
 
+TEST_CASE("values and gradients whose rows lie apart are reshaped as packed ones are") {
+  Bench<Fp32> bench;
+  const auto apart = bench.random<3>({3, 2, 7}).slice(2, 1, 5);
+  const auto packed = functional::detail::packed(bench.exec, apart);
+  CHECK(packed.view().is_contiguous());
+  const auto values = to_host(bench.exec, packed.view());
+  CHECK(to_host(bench.exec, functional::reshape<2>(bench.ctx, apart, {4, 6}).view()) == values);
+  const auto x = bench.activation<2>({4, 6});
+  bench.ctx.backward(functional::reshape<3>(bench.ctx, x.var(), {3, 2, 4}), apart);
+  CHECK(to_host(bench.exec, x.slot().grad().view()) == values);
+}
+
 namespace {
 
 template <class Precision>

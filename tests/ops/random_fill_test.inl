@@ -110,6 +110,25 @@ TEMPLATE_TEST_CASE("dropout keeps where the uniform is at least p, and is its ow
   }
 }
 
+TEMPLATE_TEST_CASE("rows with gaps take the draws that they would take without", "", float, bfloat16) {
+  using T = TestType;
+  Exec<Device> exec;
+  // Packs that lie in one row, and packs that do not.
+  for (const std::int64_t columns : {1, 5, 24})
+    for (const std::int64_t gap : {1, 8}) {
+      const Shape<3> shape{2, 37, columns};
+      const auto x = support::poisoned<T>(exec, shape, gap), y = support::poisoned<T>(exec, shape);
+      ops::fill_normal(exec, x.view(), key);
+      ops::fill_normal(exec, y.view(), key);
+      CHECK(support::values_of(x) == support::values_of(y));
+      const auto memory = support::memory_of<Device::Space, T>(x.data_handle(), 74 * (columns + gap));
+      std::int64_t touched = 0;
+      for (std::int64_t i = 0; i < 74 * (columns + gap); ++i)
+        touched += i % (columns + gap) >= columns && !std::isnan(cast<float>(memory[static_cast<std::size_t>(i)]));
+      CHECK(touched == 0);
+    }
+}
+
 TEST_CASE("dropout keeps the share that it says, all of it at p = 0") {
   Exec<Device> exec;
   const auto x = exec.empty<float, 1>({40000});
@@ -126,8 +145,9 @@ TEST_CASE("dropout keeps the share that it says, all of it at p = 0") {
 TEST_CASE("random operators name what does not fit, and wait while planning") {
   Exec<Device> exec;
   const auto x = support::poisoned<float>(exec, Shape<2>{2, 3}, 1);
-  CHECK(support::message_of<InputError>([&] { ops::fill_normal(exec, x.view(), key); }) ==
-        "fill_normal: x is not contiguous");
+  const View<float, 2, Device::Space> columns(x.data_handle(), {3, 2}, {1, 4});
+  CHECK(support::message_of<InputError>([&] { ops::fill_normal(exec, columns, key); }) ==
+        "fill_normal: last-axis stride is 4, expected 1");
   for (const double p : {-0.1, 1.0, std::nan("")})
     CHECK(support::contains(support::message_of<InputError>([&] { ops::dropout_forward(exec, x, p, key, x.view()); }),
                             "expected a number in [0, 1)"));

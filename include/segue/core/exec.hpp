@@ -18,9 +18,15 @@ SEGUE_NAMESPACE_BEGIN
 namespace detail {
 
 template <class T, int Rank, class Space>
-void check_copy(std::string_view where, const View<T, Rank, Space>& x) {
+void check_upload(const View<T, Rank, Space>& x) {
   static_assert(std::is_trivially_copyable_v<T>, "Exec: only trivially copyable elements travel between devices");
-  if (!x.is_contiguous()) throw_input(where, "strides", shape_string(x.strides()), "those of a contiguous view");
+  if (!x.is_contiguous()) throw_input("upload", "strides", shape_string(x.strides()), "those of a contiguous view");
+}
+
+template <class T, int Rank, class Space>
+View<T, 2, Space> download_rows(const View<T, Rank, Space>& x) {
+  static_assert(std::is_trivially_copyable_v<T>, "Exec: only trivially copyable elements travel between devices");
+  return fewest_rows("download", x);
 }
 
 }  // namespace detail
@@ -65,16 +71,34 @@ class Exec<Cpu> {
   /// Waits for the work issued so far; on the CPU there is none pending.
   void synchronize() const {}
 
-  /// Copies between host memory and a contiguous view of this device; nothing while planning.
+  /// Rows of features. A device whose products gain by it leaves spare columns, see `Tensor::with_spare_columns`.
+  template <class T, int Rank>
+  Tensor<T, Rank, HostSpace> rows(const Shape<Rank>& shape) {
+    return empty<T, Rank>(shape);
+  }
+
+  /// Runs work that nothing needs before `join`; a device that can lets what follows overtake it. `held` are the
+  /// tensors that f reads or writes. f may use operators that take their scratch as an argument.
+  template <class F, class... Held>
+  void aside(F&& f, const Held&...) {
+    std::forward<F>(f)();
+  }
+  /// What follows needs what was put aside.
+  void join() {}
+
+  /// Copies from host memory into a contiguous view of this device; nothing while planning.
   template <class T, int Rank>
   void upload(const T* source, const View<T, Rank, HostSpace>& target) {
-    detail::check_copy("upload", target);
+    detail::check_upload(target);
     if (!planning() && target.size() > 0) std::copy_n(source, target.size(), target.data_handle());
   }
+  /// Copies rows to host memory, one behind the other; nothing while planning.
   template <class T, int Rank>
   void download(const View<T, Rank, HostSpace>& source, std::remove_const_t<T>* target) {
-    detail::check_copy("download", source);
-    if (!planning() && source.size() > 0) std::copy_n(source.data_handle(), source.size(), target);
+    const auto rows = detail::download_rows(source);
+    if (planning() || source.size() == 0) return;
+    for (std::int64_t r = 0; r < rows.extent(0); ++r)
+      target = std::copy_n(rows.data_handle() + r * rows.stride(0), rows.extent(1), target);
   }
 
   template <class T, int Rank>

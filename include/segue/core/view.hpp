@@ -124,6 +124,15 @@ void check_shape(std::string_view op, std::string_view argument, const View<T, R
     throw_input(op, std::string("last-axis stride of ").append(argument), std::to_string(x.stride(Rank - 1)), "1");
 }
 
+/// As few rows as a view consists of: one, if it is contiguous.
+/// @throws InputError if the last axis has gaps, or the leading axes form no row stride.
+template <class T, int Rank, class Space>
+View<T, 2, Space> fewest_rows(std::string_view op, const View<T, Rank, Space>& x) {
+  if (x.is_contiguous()) return {x.data_handle(), {1, x.size()}};
+  if (!x.has_contiguous_rows()) throw_input(op, "last-axis stride", std::to_string(x.stride(Rank - 1)), "1");
+  return rows_of(x, op);
+}
+
 inline void check(bool ok, std::string_view op, std::string_view sentence) {
   if (!ok) throw_input(op, sentence);
 }

@@ -17,6 +17,15 @@ Tensor<std::byte, 1, typename Device::Space> scratch(Exec<Device>& exec, std::si
   return exec.template empty<std::byte, 1>({static_cast<std::int64_t>(bytes)});
 }
 
+/// The same elements without gaps between rows: x itself, or a copy.
+template <class Device, class T, int Rank, class Space>
+Tensor<T, Rank, Space> packed(Exec<Device>& exec, const Tensor<T, Rank, Space>& x) {
+  if (x.view().is_contiguous()) return x;
+  auto out = exec.template empty<T, Rank>(x.shape());
+  ops::copy(exec, x.cview(), out.view());
+  return out;
+}
+
 /// A constant of the type that an operator over `Inputs...` returns.
 template <class... Inputs, class T, int Rank, class Space>
 auto constant(Tensor<T, Rank, Space> value) {

@@ -37,7 +37,8 @@ auto add_table(C& ctx, const W& table, const X& x) {
                                         auto& ex, const Tensor<T, 3, Space>& dy) {
       if (gt) {
         const auto dt = gt.open(ex, {1, n, c});
-        const View<const T, 2, Space> rows(dy.data_handle(), {s, n * c});
+        const auto whole = detail::packed(ex, dy);
+        const View<const T, 2, Space> rows(whole.data_handle(), {s, n * c});
         const auto scratch =
             detail::scratch(ex, static_cast<std::size_t>(ops::sum_rows_workspace_bytes<T>(ex, s, n * c)));
         ops::sum_rows(ex, rows, View<TG, 1, Space>(dt.value.data_handle(), {n * c}), dt.mode, scratch.view());
@@ -49,8 +50,7 @@ auto add_table(C& ctx, const W& table, const X& x) {
         for (std::int64_t i = 0; i < s; ++i) {
           const auto scratch =
               detail::scratch(ex, static_cast<std::size_t>(ops::sum_rows_workspace_bytes<T>(ex, n, c)));
-          ops::sum_rows(ex, dy.cview()[i], View<T, 1, Space>(dx.value.data_handle() + i * c, {c}), dx.mode,
-                        scratch.view());
+          ops::sum_rows(ex, dy.cview()[i], dx.value.view()[i][0], dx.mode, scratch.view());
         }
       }
     });

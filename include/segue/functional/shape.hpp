@@ -10,20 +10,19 @@
 SEGUE_NAMESPACE_BEGIN
 namespace functional {
 
-/// The same elements under other extents. No copy, forward or backward.
+/// The same elements under other extents. Copies only rows with gaps between them.
 template <int NewRank, class C, Value X>
 auto reshape(C& ctx, const X& x, const Shape<NewRank>& shape) {
   using T = detail::value_t<X>;
-  constexpr int Rank = detail::rank_of<X>;
   using Space = typename C::Space;
-  auto y = value_of(x).template reshape_to<NewRank>(shape);
+  auto y = detail::packed(ctx.exec(), value_of(x)).template reshape_to<NewRank>(shape);
   if constexpr (!any_var<X>) {
     return y;
   } else {
     if (!ctx.records(x)) return detail::constant<X>(std::move(y));
     return ctx.record(std::move(y), [before = value_of(x).shape(), gx = ctx.target(x)](
                                         auto& ex, const Tensor<T, NewRank, Space>& dy) {
-      gx.add(ex, Tensor<T, Rank, Space>(dy.buffer(), View<T, Rank, Space>(dy.data_handle(), before)));
+      gx.add(ex, detail::packed(ex, dy).template reshape_to<detail::rank_of<X>>(before));
     });
   }
 }
@@ -35,8 +34,7 @@ auto unbind(C& ctx, const X& x) {
   using T = detail::value_t<X>;
   using Space = typename C::Space;
   const auto& xt = value_of(x);
-  if (xt.extent(1) != N)
-    throw_input("unbind", "second extent of x", std::to_string(xt.extent(1)), std::to_string(N));
+  if (xt.extent(1) != N) throw_input("unbind", "second extent of x", std::to_string(xt.extent(1)), std::to_string(N));
   const auto part = [](const View<T, 3, Space>& v, std::int64_t i) {
     return View<T, 2, Space>(v.data_handle() + i * v.stride(1), {v.extent(0), v.extent(2)}, {v.stride(0), v.stride(2)});
   };
@@ -65,7 +63,8 @@ auto unbind(C& ctx, const X& x) {
           slices[I]...);
       return std::array<Out, N>{std::move(std::get<I>(outs))...};
     }
-  }(std::make_index_sequence<N>{});
+  }
+  (std::make_index_sequence<N>{});
 }
 
 }  // namespace functional

@@ -33,12 +33,17 @@ std::vector<std::int64_t> shape_in_files(const M& model, std::string_view name,
   return shape_in_files(model, name, std::vector<std::int64_t>(shape.begin(), shape.end()));
 }
 
-/// Copies a file's tensor into contiguous memory, converted to its element type; while planning there is no memory to
-/// copy into. The extents need not agree, the number of elements must.
+/// Copies a file's tensor into a view, converted to its element type; while planning there is no memory to copy into.
+/// The extents need not agree, the number of elements must.
 /// @throws InputError as `io::read_as`.
 template <class Device, class T, int Rank>
 void read_elements(Exec<Device>& exec, const io::TensorInfo& info, const View<T, Rank, typename Device::Space>& out) {
   if (exec.planning()) return;
+  if (!out.is_contiguous()) {
+    const auto packed = exec.template empty<T, Rank>(out.shape());
+    read_elements(exec, info, packed.view());
+    return ops::copy(exec, packed.cview(), out);
+  }
   if constexpr (Device::Space::host_accessible) {
     io::read_as<T>(info, std::span<T>(out.data_handle(), static_cast<std::size_t>(out.size())));
   } else if (info.dtype == dtype_of<T> && info.elements() == out.size()) {
@@ -77,8 +82,8 @@ std::vector<std::byte> converted(std::span<const T> from) {
 
 }  // namespace detail
 
-/// Adds contiguous elements to a file as F32, F64, BF16 or F16, rounded to nearest even. Elements on the host that have
-/// the dtype already are not copied: they must live until the writer wrote.
+/// Adds the elements of a view to a file as F32, F64, BF16 or F16, rounded to nearest even. Elements on the host that
+/// have the dtype already are not copied: they must live until the writer wrote.
 /// @throws InputError for another dtype.
 template <class Device, class T, int Rank>
 void write_elements(Exec<Device>& exec, io::SafetensorsWriter& writer, std::string name,
@@ -86,7 +91,12 @@ void write_elements(Exec<Device>& exec, io::SafetensorsWriter& writer, std::stri
                     DType dtype) {
   std::vector<T> fetched;
   std::span<const T> values;
-  if constexpr (Device::Space::host_accessible) {
+  if (!in.is_contiguous()) {
+    const auto packed = exec.template empty<T, Rank>(in.shape());
+    ops::copy(exec, in, packed.view());
+    fetched = to_host(exec, packed.view());
+    values = fetched;
+  } else if constexpr (Device::Space::host_accessible) {
     values = {in.data_handle(), static_cast<std::size_t>(in.size())};
     if (dtype == dtype_of<T>) return writer.add(std::move(name), dtype, std::move(shape), std::as_bytes(values));
   } else {

@@ -20,29 +20,27 @@ namespace ops {
 
 /// x(i) = low + (high − low)·u(i) with u(i) in [0, 1) word i % 4 of the key's block i / 4, i the row-major number of
 /// the element. In float whatever T is, so that every element type sees the same draw; the same bits on every device.
-///   x contiguous, any rank
-/// @throws InputError if x is not contiguous.
+///   x any rank whose leading axes form one row stride
+/// @throws InputError if they do not.
 template <class Device, class T, int Rank>
 void fill_uniform(Exec<Device>& exec, View<T, Rank, typename Device::Space> x, const RandomKey& key, double low = 0,
                   double high = 1) {
   static_assert(is_floating<T>, "fill_uniform: x must hold float, double, bfloat16 or float16");
-  detail::check(x.is_contiguous(), "fill_uniform", "x is not contiguous");
+  const auto rows = detail::fewest_rows("fill_uniform", x);
   if (exec.planning() || x.empty()) return;
-  Kernel<op::FillUniform, Device>::run(exec, View<T, 1, typename Device::Space>(x.data_handle(), {x.size()}), key, low,
-                                       high);
+  Kernel<op::FillUniform, Device>::run(exec, rows, key, low, high);
 }
 
 /// x(i) = mean + deviation·z(i) with z(i) standard normal (Box–Muller on the block that `fill_uniform` reads).
-///   x contiguous, any rank
-/// @throws InputError if x is not contiguous.
+///   x any rank whose leading axes form one row stride
+/// @throws InputError if they do not.
 template <class Device, class T, int Rank>
 void fill_normal(Exec<Device>& exec, View<T, Rank, typename Device::Space> x, const RandomKey& key, double mean = 0,
                  double deviation = 1) {
   static_assert(is_floating<T>, "fill_normal: x must hold float, double, bfloat16 or float16");
-  detail::check(x.is_contiguous(), "fill_normal", "x is not contiguous");
+  const auto rows = detail::fewest_rows("fill_normal", x);
   if (exec.planning() || x.empty()) return;
-  Kernel<op::FillNormal, Device>::run(exec, View<T, 1, typename Device::Space>(x.data_handle(), {x.size()}), key, mean,
-                                      deviation);
+  Kernel<op::FillNormal, Device>::run(exec, rows, key, mean, deviation);
 }
 
 /// y = x/(1 − p) where u(i) >= p, else 0, with u(i) as in `fill_uniform` and i the row-major number of the element.

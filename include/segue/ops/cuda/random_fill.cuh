@@ -27,13 +27,15 @@ struct NormalDraw {
 template <class T>
 inline constexpr int drawn_together = pack_of<T> > 4 ? pack_of<T> : 4;
 
-/// x(i) = offset + factor·value(i). `aligned`: x may be stored 16 bytes at a time.
+/// x(i) = offset + factor·value(i). `aligned`: rows begin where 16 bytes may be stored at a time.
 template <class T, class Draw>
 __global__ void __launch_bounds__(pointwise_threads)
-    fill_random(T* x, std::int64_t count, RandomKey unresolved, float offset, float factor, bool aligned) {
+    fill_random(Lines<T> x, std::int64_t count, std::int64_t columns, RandomKey unresolved, float offset, float factor,
+                bool aligned) {
   constexpr int n = drawn_together<T>;
   const std::int64_t first = (std::int64_t{blockIdx.x} * pointwise_threads + threadIdx.x) * n;
   if (first >= count) return;
+  std::int64_t r = columns == count ? 0 : first / columns, c = first - r * columns;
   const RandomKey key = unresolved.resolved();
   Pack<T, n> out;
 #pragma unroll
@@ -42,12 +44,18 @@ __global__ void __launch_bounds__(pointwise_threads)
 #pragma unroll
     for (int k = 0; k < 4; ++k) out.v[i + k] = cast<T>(std::fma(factor, values[static_cast<std::size_t>(k)], offset));
   }
-  if (aligned && first + n <= count) {
-    store_as<n>(x + first, out);
+  if (aligned && c + n <= columns) {
+    store_as<n>(x.data + r * x.stride + c, out);
   } else {
 #pragma unroll
-    for (int i = 0; i < n; ++i)
-      if (first + i < count) x[first + i] = out.v[i];
+    for (int i = 0; i < n; ++i) {
+      if (first + i >= count) return;
+      x.data[r * x.stride + c] = out.v[i];
+      if (++c == columns) {
+        c = 0;
+        ++r;
+      }
+    }
   }
 }
 
@@ -113,13 +121,14 @@ SEGUE_NAMESPACE_BEGIN
 namespace detail {
 
 template <class Draw, class T>
-void fill_random(Exec<Cuda>& exec, const char* name, View<T, 1, CudaSpace> x, const RandomKey& key, double offset,
+void fill_random(Exec<Cuda>& exec, const char* name, View<T, 2, CudaSpace> x, const RandomKey& key, double offset,
                  double factor) {
   constexpr int threads = kernels::pointwise_threads, each = kernels::drawn_together<T>;
+  const bool aligned = is_aligned(x.data_handle(), each) && (x.extent(0) == 1 || packs(x, each));
   launch(exec, name, kernels::fill_random<T, Draw>,
-         dim3(static_cast<unsigned>(ceil_div(x.extent(0), std::int64_t{threads} * each))), dim3(threads), 0,
-         x.data_handle(), x.extent(0), key, static_cast<float>(offset), static_cast<float>(factor),
-         is_aligned(x.data_handle(), each));
+         dim3(static_cast<unsigned>(ceil_div(x.size(), std::int64_t{threads} * each))), dim3(threads), 0,
+         kernels::Lines<T>{x.data_handle(), x.stride(0)}, x.size(), x.extent(1), key, static_cast<float>(offset),
+         static_cast<float>(factor), aligned);
 }
 
 }  // namespace detail
@@ -127,7 +136,7 @@ void fill_random(Exec<Cuda>& exec, const char* name, View<T, 1, CudaSpace> x, co
 template <>
 struct Kernel<op::FillUniform, Cuda> {
   template <class T>
-  static void run(Exec<Cuda>& exec, View<T, 1, CudaSpace> x, const RandomKey& key, double low, double high) {
+  static void run(Exec<Cuda>& exec, View<T, 2, CudaSpace> x, const RandomKey& key, double low, double high) {
     detail::fill_random<kernels::UniformDraw>(exec, "fill_uniform", x, key, low, high - low);
   }
 };
@@ -135,7 +144,7 @@ struct Kernel<op::FillUniform, Cuda> {
 template <>
 struct Kernel<op::FillNormal, Cuda> {
   template <class T>
-  static void run(Exec<Cuda>& exec, View<T, 1, CudaSpace> x, const RandomKey& key, double mean, double deviation) {
+  static void run(Exec<Cuda>& exec, View<T, 2, CudaSpace> x, const RandomKey& key, double mean, double deviation) {
     detail::fill_random<kernels::NormalDraw>(exec, "fill_normal", x, key, mean, deviation);
   }
 };
