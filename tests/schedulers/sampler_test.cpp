@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "segue/schedulers/sampler.hpp"
+#include "segue/schedulers/recorded_sampler.hpp"
 
 #include "models/wan_support.hpp"
 #include "segue/schedulers/any_scheduler.hpp"
@@ -70,6 +70,30 @@ struct Counter {
 TEST_CASE("sampling follows diffusers' trajectory with guidance and a trained adapter") {
   check_sample("wan_t2v");
   check_sample("wan_i2v");
+}
+
+TEST_CASE("a recorded sampler draws what sampling draws, whatever shapes come") {
+  using P = Policy<Fp32, Cpu>;
+  Exec<Cpu> exec;
+  Context<P> ctx(exec);
+  const Counter model;
+  schedulers::FlowMatching<> scheduler;
+  const schedulers::SampleOptions options{.steps = 3, .guidance = 2.0};
+  schedulers::RecordedSampler<P, Counter, schedulers::FlowMatching<>> recorded(ctx, model, scheduler, options);
+  for (const std::int64_t width : {4, 4, 6, 4}) {
+    const auto noise = exec.empty<float, 5>({1, 2, 3, 4, width});
+    ops::fill_normal(exec, noise.view(), {static_cast<std::uint64_t>(width), 0, 0});
+    const auto text = exec.empty<float, 3>({1, 1, 1}), negative = exec.empty<float, 3>({1, 1, 1});
+    ops::fill(exec, 1.0, text.view());
+    ops::fill(exec, 0.0, negative.view());
+    const auto expected = schedulers::sample(ctx, model, scheduler, noise, {}, text, options, negative);
+    const auto& drawn = recorded(noise, {}, text, negative);
+    CHECK(drawn.shape() == noise.shape());
+    CHECK(to_host(exec, drawn.view()) == to_host(exec, expected.view()));
+  }
+  const auto noise = exec.empty<float, 5>({1, 2, 3, 4, 4});
+  const auto text = exec.empty<float, 3>({1, 1, 1});
+  CHECK(contains(message_of<InputError>([&] { recorded(noise, {}, text); }), "sample: negative_text is empty"));
 }
 
 TEST_CASE("guidance 1 asks once a step, other guidance twice, and needs a negative text") {
