@@ -170,3 +170,73 @@ TEST_CASE("an Exec works on the caller's stream and from the caller's memory") {
   CHECK(support::message_of<CudaError>([] { Exec<Cuda>({.device = 99}); }).find("device 99 was asked for") !=
         std::string::npos);
 }
+
+TEST_CASE("CUDA's default stream works too, but cannot be recorded") {
+  Exec<Cuda> exec({.stream = cudaStream_t{}});
+  CHECK(exec.stream() == nullptr);
+  const auto x = support::tensor_of(exec, std::vector<float>(64, 1.0f));
+  launch(exec, "add_one", add_one, dim3(1), dim3(64), 0, x.data_handle(), 64);
+  CHECK(to_host(exec, x.view()) == std::vector<float>(64, 2.0f));
+  CHECK(support::contains(support::message_of<Error>([&] { Graph::capture(exec, [] {}); }),
+                          "Graph::capture: CUDA's default stream cannot be captured"));
+}
+
+TEST_CASE("rows that lie apart come to the host packed") {
+  Exec<Cuda> exec;
+  const support::Values values{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+  const auto x = support::operand<float>(exec, Shape<3>{2, 2, 3}, values, 5);
+  const auto got = to_host(exec, x.view());
+  CHECK(support::Values(got.begin(), got.end()) == values);
+  const View<float, 2, CudaSpace> columns(x.data_handle(), {3, 2}, {1, 8});
+  CHECK(support::message_of<InputError>([&] { to_host(exec, columns); }) ==
+        "download: last-axis stride is 8, expected 1");
+}
+
+TEST_CASE("what is put aside runs after what came before, keeps its memory, and is waited for at a join") {
+  Exec<Cuda> exec;
+  constexpr int n = 1 << 22;
+  const auto add = [&](const Tensor<float, 1, CudaSpace>& x) {
+    launch(exec, "add_one", add_one, dim3(n / 256), dim3(256), 0, x.data_handle(), n);
+  };
+  const auto total = exec.empty<float, 1>({n});
+  const auto work = [&] {
+    detail::cuda_check(cudaMemsetAsync(total.data_handle(), 0, n * sizeof(float), exec.stream()), "test");
+    const void* held = nullptr;
+    {
+      const auto x = exec.empty<float, 1>({n});
+      held = x.data_handle();
+      exec.aside(
+          [&] {
+            CHECK(exec.beside());
+            for (int i = 0; i < 20; ++i) add(total);
+            // Inside, it is one stream.
+            exec.aside([&] { add(total); });
+          },
+          total, x);
+      CHECK_FALSE(exec.beside());
+      CHECK(exec.holds(x.buffer()));
+    }
+    CHECK(exec.empty<float, 1>({n}).data_handle() != held);
+    exec.join();
+    CHECK_FALSE(exec.holds(total.buffer()));
+    add(total);
+  };
+  for (int i = 0; i < 10; ++i) {
+    work();
+    const auto got = to_host(exec, total.view());
+    CHECK(std::count(got.begin(), got.end(), 22.0f) == n);
+  }
+  const Graph graph = Graph::capture(exec, work);
+  for (int i = 0; i < 10; ++i) graph.replay(exec);
+  const auto got = to_host(exec, total.view());
+  CHECK(std::count(got.begin(), got.end(), 22.0f) == n);
+  // A capture that breaks off while something is aside leaves an Exec that works.
+  CHECK(support::message_of<Error>([&] {
+          Graph::capture(exec, [&] {
+            exec.aside([&] { add(total); }, total);
+            throw Error("stop");
+          });
+        }) == "stop");
+  work();
+  CHECK(to_host(exec, total.view()).front() == 22.0f);
+}

@@ -146,6 +146,8 @@ std::vector<std::string> load_adapter(M& model, Exec<Device>& exec, const std::s
     nn::read_leaf(exec, *pair.b, adapter->b);
     adapted.emplace_back(module);
   });
+  // As after `add_lora`.
+  exec.pool().trim();
   return adapted;
 }
 

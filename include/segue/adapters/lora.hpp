@@ -79,11 +79,11 @@ class LoraLinear {
   void add(Exec<typename P::Device>& exec, const LoraSpec& spec, const RandomKey& key) {
     if (spec.rank == 0) return;
     detail::check(spec.rank > 0 && spec.slots > 0, "LoraLinear::add", "rank and slots must not be negative");
-    detail::check(spec.dropout >= 0.0 && spec.dropout < 1.0, "LoraLinear::add", "dropout must be at least 0 and below 1");
+    detail::check(spec.dropout >= 0.0 && spec.dropout < 1.0, "LoraLinear::add",
+                  "dropout must be at least 0 and below 1");
     detail::check(!find(spec.name), "LoraLinear::add", "an adapter named " + spec.name + " is here already");
     detail::check(!merged_, "LoraLinear::add", "unmerge the present adapters first");
-    Adapter adapter{spec, nn::make_leaf<typename Adapter::Leaf>(exec, {spec.slots, spec.rank, base_.in_features()}),
-                    nn::make_leaf<typename Adapter::Leaf>(exec, {spec.slots, base_.out_features(), spec.rank})};
+    Adapter adapter = place(exec, spec);
     adapter.a.set(exec, [&](const auto& a) {
       if (spec.init == LoraInit::kaiming) {
         const double bound = 1.0 / std::sqrt(static_cast<double>(base_.in_features()));
@@ -108,8 +108,9 @@ class LoraLinear {
   /// Adds the enabled adapters' slot 0 to the weight: no cost per call any more. The weight is kept aside, so that
   /// `unmerge` restores its bits.
   void merge(Exec<typename P::Device>& exec) {
-    static_assert(is_tensor<typename Base::Weight>,
-                  "LoraLinear::merge: only a weight that is a dense tensor can take the update; keep the adapters apart");
+    static_assert(
+        is_tensor<typename Base::Weight>,
+        "LoraLinear::merge: only a weight that is a dense tensor can take the update; keep the adapters apart");
     if (merged_ || adapters_.empty()) return;
     original_ = base_.weight();
     const std::int64_t out = base_.out_features(), in = base_.in_features();
@@ -146,6 +147,41 @@ class LoraLinear {
   }
 
  private:
+  using Leaf = typename Adapter::Leaf;
+
+  /// A and B, uninitialised. Where a device multiplies faster by it, a first adapter moves into one buffer with the
+  /// weight, [W, B; A, ·], so that its products are part of the weight's.
+  Adapter place(Exec<typename P::Device>& exec, const LoraSpec& spec) {
+    const std::int64_t in = base_.in_features(), out = base_.out_features(), rank = spec.rank;
+    if constexpr (requires { exec.reserve_spare_columns(rank); } && is_tensor<typename Base::Weight>) {
+      using T = typename Leaf::value_type;
+      if constexpr (sizeof(T) == 2 && std::is_same_v<T, typename Base::Weight::value_type>) {
+        // Rows and what lies beside them must begin at 16 bytes. A plan leaves a weight that is there where it is.
+        const bool only_planned = exec.planning() && !base_.weight().buffer().planned();
+        if (adapters_.empty() && spec.slots == 1 && spec.dropout == 0.0 && in % 8 == 0 && out % 8 == 0 &&
+            rank % 8 == 0) {
+          exec.reserve_spare_columns(rank);
+          if (only_planned) return apart(exec, spec);
+          const auto whole = exec.template empty<T, 2>({out + rank, in + rank});
+          const auto weight = whole.slice(0, 0, out).slice(1, 0, in);
+          ops::copy(exec, base_.weight().cview(), weight.view());
+          base_.weight() = weight;
+          const std::int64_t stride = in + rank;
+          const Tensor<T, 3, typename P::Space> a(
+              whole.buffer(), {whole.data_handle() + out * stride, {1, rank, in}, {rank * stride, stride, 1}});
+          const Tensor<T, 3, typename P::Space> b(
+              whole.buffer(), {whole.data_handle() + in, {1, out, rank}, {out * stride, stride, 1}});
+          return {spec, Leaf(a), Leaf(b)};
+        }
+      }
+    }
+    return apart(exec, spec);
+  }
+  Adapter apart(Exec<typename P::Device>& exec, const LoraSpec& spec) {
+    return {spec, nn::make_leaf<Leaf>(exec, {spec.slots, spec.rank, base_.in_features()}),
+            nn::make_leaf<Leaf>(exec, {spec.slots, base_.out_features(), spec.rank})};
+  }
+
   Base base_;
   std::vector<Adapter> adapters_;
   typename Base::Weight original_{};

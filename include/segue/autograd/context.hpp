@@ -82,6 +82,12 @@ class Context {
     return exec_->template empty<T, Rank>(shape);
   }
 
+  /// Rows of features: what linear layers read and write.
+  template <class T, int Rank>
+  Tensor<T, Rank, Space> rows(const Shape<Rank>& shape) {
+    return exec_->template rows<T, Rank>(shape);
+  }
+
   /// True when an operator over these inputs must record a node.
   template <class... X>
   bool records(const X&... x) const {
@@ -109,14 +115,15 @@ class Context {
     using Slot = GradSlot<T, Rank, Space>;
     auto run = [f = std::move(backward)](Exec<Device>& exec, Slot& out) mutable { f(exec, out.take()); };
     auto* node = tape_->template emplace<detail::OpNode<Exec<Device>, decltype(run), Slot>>(std::move(run));
+    std::get<0>(node->outputs).lay_out_like(value);
     return Var<T, Rank, Space>(std::move(value), &std::get<0>(node->outputs), tape_->id());
   }
 
   /// Records an operator with several outputs; `backward(exec, slot...)` must read unfilled slots as zero.
   template <class F, class... T, int... Rank>
   std::tuple<Var<T, Rank, Space>...> record_many(F backward, Tensor<T, Rank, Space>... values) {
-    auto* node = tape_->template emplace<detail::OpNode<Exec<Device>, F, GradSlot<T, Rank, Space>...>>(
-        std::move(backward));
+    auto* node =
+        tape_->template emplace<detail::OpNode<Exec<Device>, F, GradSlot<T, Rank, Space>...>>(std::move(backward));
     return std::apply(
         [&](auto&... slot) {
           return std::tuple<Var<T, Rank, Space>...>(Var<T, Rank, Space>(std::move(values), &slot, tape_->id())...);
@@ -132,7 +139,17 @@ class Context {
     if (seed.shape() != y.shape())
       throw_input("autograd", "shape of the seed gradient", shape_string(seed.shape()), shape_string(y.shape()));
     to.add(*exec_, std::move(seed));
-    tape_->run_backward(exec_);
+    try {
+      tape_->run_backward(exec_);
+    } catch (...) {
+      // Gradients that are still being written must not be handed out again. The first failure is the one to tell.
+      try {
+        exec_->join();
+      } catch (const Error&) {
+      }
+      throw;
+    }
+    exec_->join();
   }
   /// The same with a seed of ones: for a scalar loss, d loss / d everything.
   template <class T, int Rank>

@@ -17,6 +17,9 @@ class GradSlot {
  public:
   using Value = Tensor<T, Rank, Space>;
 
+  /// Gradients of rows with spare columns get spare columns too.
+  void lay_out_like(const Value& value) { spare_columns_ = value.spare_columns() > 0; }
+
   bool filled() const { return filled_; }
   const Value& grad() const { return grad_; }
 
@@ -28,7 +31,7 @@ class GradSlot {
       filled_ = true;
       return;
     }
-    Value sum = grad_.unique() ? grad_ : exec.template empty<T, Rank>(grad_.shape());
+    Value sum = grad_.unique() ? grad_ : make(exec, grad_.shape());
     ops::add(exec, grad_.cview(), contribution.cview(), sum.view());
     grad_ = std::move(sum);
   }
@@ -41,12 +44,12 @@ class GradSlot {
   template <class Device>
   Target open(Exec<Device>& exec, const Shape<Rank>& shape) {
     if (!filled_) {
-      grad_ = exec.template empty<T, Rank>(shape);
+      grad_ = make(exec, shape);
       filled_ = true;
       return {grad_, ops::GradMode::overwrite};
     }
     if (!grad_.unique()) {
-      Value fresh = exec.template empty<T, Rank>(shape);
+      Value fresh = make(exec, shape);
       ops::copy(exec, grad_.cview(), fresh.view());
       grad_ = std::move(fresh);
     }
@@ -66,8 +69,14 @@ class GradSlot {
   }
 
  private:
+  template <class Device>
+  Value make(Exec<Device>& exec, const Shape<Rank>& shape) const {
+    return spare_columns_ ? exec.template rows<T, Rank>(shape) : exec.template empty<T, Rank>(shape);
+  }
+
   Value grad_;
   bool filled_ = false;
+  bool spare_columns_ = false;
 };
 
 SEGUE_NAMESPACE_END

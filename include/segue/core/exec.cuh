@@ -2,10 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "segue/core/cuda_config.cuh"
 #include "segue/core/cuda_memory.cuh"
@@ -26,7 +30,9 @@ class Exec<Cuda> {
     int threads = 0;  ///< no meaning here; so that code over both devices can set it
     std::uint64_t seed = 0;
     std::shared_ptr<Allocator> allocator{};  ///< of device memory; null: cudaMalloc
-    cudaStream_t stream = nullptr;           ///< the caller's, which must outlive the Exec; null: one of its own
+    /// The caller's, which must outlive the Exec: `cudaStream_t{}` is CUDA's default stream, the one that PyTorch uses
+    /// unless told otherwise, which cannot be captured. Nothing: a stream of the Exec's own.
+    std::optional<cudaStream_t> stream{};
     int device = -1;                         ///< -1: the device that is current
     /// Two runs give the same bits. Off, GEMM choices may be measured and split sums taken in any order.
     bool deterministic = true;
@@ -38,19 +44,22 @@ class Exec<Cuda> {
   explicit Exec(const Options& options)
       : device_(choose(options.device)),
         pool_(options.allocator ? options.allocator : std::make_shared<CudaAllocator>(device_)),
-        stream_(options.stream),
+        stream_(options.stream.value_or(nullptr)),
         deterministic_(options.deterministic) {
     random_.seed = options.seed;
     detail::cuda_check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device_), where);
-    if (!stream_) {
-      detail::cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), where);
-      own_stream_ = std::shared_ptr<void>(stream_, [](void* s) { (void)cudaStreamDestroy(static_cast<cudaStream_t>(s)); });
+    if (!options.stream) {
+      own_stream_ = make_stream();
+      stream_ = own_stream_.get();
     }
   }
   Exec(const Exec&) = delete;
   Exec& operator=(const Exec&) = delete;
   /// Waits for its stream: memory that kernels still use returns to the allocator.
-  ~Exec() { (void)cudaStreamSynchronize(stream_); }
+  ~Exec() {
+    if (side_) (void)cudaStreamSynchronize(side_.get());
+    (void)cudaStreamSynchronize(stream_);
+  }
 
   Pool& pool() { return pool_; }
   RandomState& random() { return random_; }
@@ -66,35 +75,100 @@ class Exec<Cuda> {
 
   /// While planning, tensors have addresses but no memory and front doors return after their checks.
   bool planning() const { return pool_.planning(); }
-  void set_planning(bool on) { pool_.set_planning(on); }
+  void set_planning(bool on) {
+    if (on == planning()) return;
+    pool_.set_planning(on);
+    // What planned adapters asked for is not asked any more.
+    std::swap(spare_columns_, spare_columns_aside_);
+    if (on) spare_columns_ = spare_columns_aside_;
+  }
 
   /// Waits for the work issued so far. @throws CudaError if any of it failed.
-  void synchronize() const { detail::cuda_check(cudaStreamSynchronize(stream_), "Exec<Cuda>::synchronize"); }
+  void synchronize() const {
+    if (pending_) detail::cuda_check(cudaStreamSynchronize(side_.get()), "Exec<Cuda>::synchronize");
+    detail::cuda_check(cudaStreamSynchronize(stream_), "Exec<Cuda>::synchronize");
+  }
 
   template <class T, int Rank>
   Tensor<T, Rank, CudaSpace> empty(const Shape<Rank>& shape) {
-    return Tensor<T, Rank, CudaSpace>(pool_, shape);
+    Tensor<T, Rank, CudaSpace> out(pool_, shape);
+    if (beside_) hold(out);
+    return out;
   }
+
+  /// Rows of features, in 16-bit types with the spare columns that were asked for.
+  template <class T, int Rank>
+  Tensor<T, Rank, CudaSpace> rows(const Shape<Rank>& shape) {
+    if constexpr (Rank >= 2 && sizeof(T) == 2) {
+      if (spare_columns_ > 0) {
+        auto out = Tensor<T, Rank, CudaSpace>::with_spare_columns(pool_, shape, spare_columns_);
+        if (beside_) hold(out);
+        return out;
+      }
+    }
+    return empty<T, Rank>(shape);
+  }
+  /// From now on `rows` leaves at least so many columns: what low-rank updates of that rank use.
+  void reserve_spare_columns(std::int64_t columns) { spare_columns_ = std::max(spare_columns_, columns); }
+
+  /// Issues work that nothing needs before `join` on a second stream, which begins where this one is now, so that small
+  /// kernels run while large ones leave room. `held` are the tensors that f reads or writes: neither their memory nor
+  /// what f allocates is handed out again before `join`, which comes by itself once they are many bytes.
+  /// f may use operators that take their scratch as an argument, and products.
+  template <class F, class... Held>
+  void aside(F&& f, const Held&... held) {
+    if (beside_) return std::forward<F>(f)();
+    if (held_bytes_ > most_held_bytes) join();
+    (hold(held), ...);
+    fork();
+    struct Scope {
+      Exec& exec;
+      ~Scope() { exec.leave(); }
+    } scope{*this};
+    std::forward<F>(f)();
+  }
+  /// Makes what follows wait for what was put aside.
+  void join() {
+    if (pending_) {
+      detail::cuda_check(cudaEventRecord(joined_.get(), side_.get()), where);
+      detail::cuda_check(cudaStreamWaitEvent(stream_, joined_.get()), where);
+    }
+    pending_ = false;
+    held_.clear();
+    held_bytes_ = 0;
+  }
+  /// Whether something that was put aside and not joined yet uses this memory.
+  bool holds(const Buffer& buffer) const {
+    return std::any_of(held_.begin(), held_.end(), [&](const Buffer& b) { return b.data() == buffer.data(); });
+  }
+  /// Whether what is issued now was put aside.
+  bool beside() const { return beside_; }
 
   /// Copies from host memory, which may be changed at once: the data waits in page-locked memory of the Exec's.
   /// Does not wait for the device. @throws Error while a graph is captured, which would repeat today's data.
   template <class T, int Rank>
   void upload(const T* source, const View<T, Rank, CudaSpace>& target) {
-    detail::check_copy("upload", target);
+    detail::check_upload(target);
     if (planning() || target.size() == 0) return;
     if (capturing_) throw Error("upload: host data was handed over while a graph is captured; copy it before");
     staging_.copy_to_device(target.data_handle(), source, static_cast<std::size_t>(target.size()) * sizeof(T), stream_,
                             "upload");
   }
-  /// Copies to host memory and waits for it.
+  /// Copies rows to host memory, one behind the other, and waits for it.
   template <class T, int Rank>
   void download(const View<T, Rank, CudaSpace>& source, std::remove_const_t<T>* target) {
-    detail::check_copy("download", source);
+    const auto rows = detail::download_rows(source);
     if (planning() || source.size() == 0) return;
-    if (capturing_) throw Error("download: the host asked for data while a graph is captured; read it after the replay");
-    detail::cuda_check(cudaMemcpyAsync(target, source.data_handle(), static_cast<std::size_t>(source.size()) * sizeof(T),
-                                       cudaMemcpyDeviceToHost, stream_),
-                       "download");
+    if (capturing_)
+      throw Error("download: the host asked for data while a graph is captured; read it after the replay");
+    const auto width = static_cast<std::size_t>(rows.extent(1)) * sizeof(T);
+    // A copy of rows takes none beyond 2 GiB.
+    const cudaError_t status =
+        rows.extent(0) == 1
+            ? cudaMemcpyAsync(target, rows.data_handle(), width, cudaMemcpyDeviceToHost, stream_)
+            : cudaMemcpy2DAsync(target, width, rows.data_handle(), static_cast<std::size_t>(rows.stride(0)) * sizeof(T),
+                                width, static_cast<std::size_t>(rows.extent(0)), cudaMemcpyDeviceToHost, stream_);
+    detail::cuda_check(status, "download");
     detail::cuda_check(cudaStreamSynchronize(stream_), "download");
   }
 
@@ -117,6 +191,59 @@ class Exec<Cuda> {
   friend class Graph;
   static constexpr const char* where = "Exec<Cuda>";
 
+  static constexpr std::size_t most_held_bytes = std::size_t{256} << 20;
+
+  struct DestroyStream {
+    void operator()(cudaStream_t s) const { (void)cudaStreamDestroy(s); }
+  };
+  struct DestroyEvent {
+    void operator()(cudaEvent_t e) const { (void)cudaEventDestroy(e); }
+  };
+  using Stream = std::unique_ptr<std::remove_pointer_t<cudaStream_t>, DestroyStream>;
+  using Event = std::unique_ptr<std::remove_pointer_t<cudaEvent_t>, DestroyEvent>;
+
+  static Stream make_stream() {
+    cudaStream_t s = nullptr;
+    detail::cuda_check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), where);
+    return Stream(s);
+  }
+  static Event make_event() {
+    cudaEvent_t e = nullptr;
+    detail::cuda_check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), where);
+    return Event(e);
+  }
+
+  template <class X>
+  void hold(const X& tensor) {
+    if (!tensor.buffer() || holds(tensor.buffer())) return;
+    held_.push_back(tensor.buffer());
+    held_bytes_ += tensor.buffer().bytes();
+  }
+  void fork() {
+    if (!planning()) {
+      if (!joined_) {
+        side_ = make_stream();
+        forked_ = make_event();
+        joined_ = make_event();
+      }
+      detail::cuda_check(cudaEventRecord(forked_.get(), stream_), where);
+      detail::cuda_check(cudaStreamWaitEvent(side_.get(), forked_.get()), where);
+      main_ = std::exchange(stream_, side_.get());
+      pending_ = true;
+    }
+    beside_ = true;
+  }
+  /// After a capture that broke off: there is nothing to wait for.
+  void forget_aside() {
+    pending_ = false;
+    held_.clear();
+    held_bytes_ = 0;
+  }
+  void leave() {
+    beside_ = false;
+    if (main_) stream_ = std::exchange(main_, nullptr);
+  }
+
   static int choose(int device) {
     int count = 0;
     detail::cuda_check(cudaGetDeviceCount(&count), where);
@@ -131,7 +258,15 @@ class Exec<Cuda> {
   Pool pool_;
   RandomState random_;
   cudaStream_t stream_;
-  std::shared_ptr<void> own_stream_;
+  Stream own_stream_;
+  cudaStream_t main_ = nullptr;  // the stream, while what is issued goes aside
+  Stream side_;
+  Event forked_, joined_;
+  std::vector<Buffer> held_;
+  std::size_t held_bytes_ = 0;
+  std::int64_t spare_columns_ = 0, spare_columns_aside_ = 0;
+  bool beside_ = false;
+  bool pending_ = false;
   bool deterministic_;
   GemmMath gemm_math_ = GemmMath::native;
   bool capturing_ = false;

@@ -38,8 +38,11 @@ class Graph {
   template <class F>
   static Graph capture(Exec<Cuda>& exec, F&& f) {
     constexpr const char* where = "Graph::capture";
+    if (!exec.stream())
+      throw Error("Graph::capture: CUDA's default stream cannot be captured; give Exec<Cuda> another, or none");
     Graph out;
     out.pool_ = Pool(exec.pool_.allocator());
+    out.pool_.set_recording();
     struct Scope {
       Exec<Cuda>& exec;
       Pool& pool;
@@ -47,6 +50,7 @@ class Graph {
       ~Scope() {
         std::swap(exec.pool_, pool);
         exec.capturing_ = false;
+        if (open) exec.forget_aside();
         cudaGraph_t broken = nullptr;
         if (open && cudaStreamEndCapture(exec.stream_, &broken) == cudaSuccess && broken)
           (void)cudaGraphDestroy(broken);
@@ -54,11 +58,13 @@ class Graph {
       }
     };
     {
+      exec.join();
       detail::cuda_check(cudaStreamBeginCapture(exec.stream_, cudaStreamCaptureModeRelaxed), where);
       Scope scope{exec, out.pool_};
       std::swap(exec.pool_, out.pool_);
       exec.capturing_ = true;
       std::forward<F>(f)();
+      exec.join();
       scope.open = false;
       detail::cuda_check(cudaStreamEndCapture(exec.stream_, &out.graph_), where);
     }
@@ -101,6 +107,7 @@ class Replay<Cuda> {
   }
   void reset() { graph_ = Graph(); }
   bool recorded() const { return static_cast<bool>(graph_); }
+  std::size_t nodes() const { return graph_.nodes(); }
   PoolStatistics memory() const { return graph_ ? graph_.memory() : PoolStatistics{}; }
   const Graph& graph() const { return graph_; }
 

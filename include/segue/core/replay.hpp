@@ -27,6 +27,8 @@ class Replay<Cpu> {
   /// Forgets what was recorded.
   void reset() {}
   bool recorded() const { return false; }
+  /// Kernels, copies and fills that were recorded.
+  std::size_t nodes() const { return 0; }
   /// Bytes that the recorded work holds for itself.
   PoolStatistics memory() const { return {}; }
 };

@@ -19,6 +19,7 @@ class Tensor {
   using element_type = T;
   using value_type = T;
   using space = Space;
+  using view_type = View<T, Rank, Space>;
   static constexpr int rank() { return Rank; }
 
   Tensor() = default;
@@ -26,6 +27,17 @@ class Tensor {
   Tensor(Pool& pool, const Shape<Rank>& shape)
       : buffer_(pool.allocate(static_cast<std::size_t>(element_count(shape)) * sizeof(T))),
         view_(static_cast<T*>(buffer_.data()), shape) {}
+  /// Uninitialised rows with room for `spare` more columns behind each, which belong to this tensor and to nobody else:
+  /// an operator may put there what a product reads together with the row.
+  static Tensor with_spare_columns(Pool& pool, const Shape<Rank>& shape, std::int64_t spare) {
+    static_assert(Rank >= 2, "Tensor::with_spare_columns: there must be rows");
+    Shape<Rank> outer = shape;
+    outer[Rank - 1] += spare;
+    Tensor out(pool, outer);
+    out.view_ = View<T, Rank, Space>(out.data_handle(), shape, contiguous_strides(outer));
+    out.spare_columns_ = spare;
+    return out;
+  }
   /// Part of a block that is owned already.
   Tensor(Buffer buffer, const View<T, Rank, Space>& view) : buffer_(std::move(buffer)), view_(view) {}
   /// Borrows memory that the caller keeps alive (a mapped file, a framework's tensor).
@@ -45,6 +57,7 @@ class Tensor {
   std::int64_t size() const { return view_.size(); }
   explicit operator bool() const { return view_.data_handle() != nullptr; }
   bool unique() const { return buffer_.unique(); }
+  std::int64_t spare_columns() const { return spare_columns_; }
 
   template <class... I>
   T& operator()(I... index) const {
@@ -75,6 +88,7 @@ class Tensor {
  private:
   Buffer buffer_;
   View<T, Rank, Space> view_;
+  std::int64_t spare_columns_ = 0;
 };
 
 template <class T>

@@ -41,7 +41,7 @@ auto attention(C& ctx, const Q& q, const K& k, const V& v, int heads,
   const float scale = 1.0f / std::sqrt(static_cast<float>(qt.extent(2) / heads));
   const bool records = ctx.records(q, k, v);
   auto& exec = ctx.exec();
-  auto out = ctx.template empty<T, 3>(qt.shape());
+  auto out = ctx.template rows<T, 3>(qt.shape());
   auto lse = ctx.template empty<A, 3>({qt.extent(0), heads, qt.extent(1)});
   {
     const auto scratch = detail::scratch(exec, ops::attention_forward_workspace_bytes<T>(exec, shape));
@@ -58,9 +58,9 @@ auto attention(C& ctx, const Q& q, const K& k, const V& v, int heads,
                             gv = ctx.target(v)](auto& ex, const Tensor<T, 3, Space>& dout) {
       const auto q_again = sq.get(ex), k_again = sk.get(ex), v_again = sv.get(ex);
       // The kernel writes all three at once; contributions are handed over afterwards.
-      const auto dq = gq ? ex.template empty<T, 3>(q_shape) : Tensor<T, 3, Space>();
-      const auto dk = gk ? ex.template empty<T, 3>(k_shape) : Tensor<T, 3, Space>();
-      const auto dv = gv ? ex.template empty<T, 3>(k_shape) : Tensor<T, 3, Space>();
+      const auto dq = gq ? ex.template rows<T, 3>(q_shape) : Tensor<T, 3, Space>();
+      const auto dk = gk ? ex.template rows<T, 3>(k_shape) : Tensor<T, 3, Space>();
+      const auto dv = gv ? ex.template rows<T, 3>(k_shape) : Tensor<T, 3, Space>();
       const auto scratch = detail::scratch(ex, ops::attention_backward_workspace_bytes<T>(ex, shape));
       ops::attention_backward(ex, detail::split_heads(dout.cview(), heads), detail::split_heads(q_again.cview(), heads),
                               detail::split_heads(k_again.cview(), heads), detail::split_heads(v_again.cview(), heads),

@@ -15,7 +15,7 @@ template <class Device, class T, int Rank, class Space>
 Tensor<T, Rank, Space> through_activation(Exec<Device>& exec, ops::Activation activation,
                                           const Tensor<T, Rank, Space>& pre, const Tensor<T, Rank, Space>& dy) {
   if (activation == ops::Activation::none) return dy;
-  auto dpre = exec.template empty<T, Rank>(dy.shape());
+  auto dpre = exec.template rows<T, Rank>(dy.shape());
   ops::activation_backward(exec, activation, rows(pre.cview()), rows(dy.cview()), rows(dpre.view()),
                            ops::GradMode::overwrite);
   return dpre;
@@ -83,7 +83,7 @@ auto linear(C& ctx, const X& x, const W& w, const B& bias, ops::Activation activ
   if (xt.extent(Rank - 1) != in)
     throw_input("linear", "last extent of x", std::to_string(xt.extent(Rank - 1)), std::to_string(in));
   const bool records = ctx.records(x, w, bias);
-  auto y = ctx.template empty<T, Rank>(detail::with_last<Rank>(xt.shape(), out));
+  auto y = ctx.template rows<T, Rank>(detail::with_last<Rank>(xt.shape(), out));
   Tensor<T, Rank, Space> pre;
   if (records && activation != ops::Activation::none) pre = ctx.template empty<T, Rank>(y.shape());
   FrozenOps<Weight>::forward(ctx.exec(), weight, rows_of(xt.cview(), "linear"), rows_of(y.view()),

@@ -42,15 +42,15 @@ auto layer_norm(C& ctx, const X& x, const W& weight, const B& bias, const Modula
   const bool records = ctx.records(x, weight, bias, modulation.scale, modulation.shift);
   const std::int64_t columns = xt.extent(Rank - 1);
   const std::int64_t rows = columns ? xt.size() / columns : 0;
-  auto y = ctx.template empty<T, Rank>(xt.shape());
+  auto y = ctx.template rows<T, Rank>(xt.shape());
   Tensor<A, 1, Space> mean, rstd;
   if (records) {
     mean = ctx.template empty<A, 1>({rows});
     rstd = ctx.template empty<A, 1>({rows});
   }
   const auto mod = modulation.view();
-  ops::layer_norm_forward(exec, rows_of(xt.cview(), "layer_norm"), value_of(weight).cview(), value_of(bias).cview(), mod,
-                          eps, rows_of(y.view()), mean.view(), rstd.view());
+  ops::layer_norm_forward(exec, rows_of(xt.cview(), "layer_norm"), value_of(weight).cview(), value_of(bias).cview(),
+                          mod, eps, rows_of(y.view()), mean.view(), rstd.view());
   if constexpr (!any_var<X, W, B, V>) {
     return y;
   } else {
@@ -59,10 +59,9 @@ auto layer_norm(C& ctx, const X& x, const W& weight, const B& bias, const Modula
     const auto b = value_of(bias);
     const Modulation<Tensor<TM, 2, Space>> kept_mod{value_of(modulation.scale), value_of(modulation.shift),
                                                     modulation.group, modulation.rows_per_group};
-    auto backward = [kept = save(x), mean, rstd, w, b, kept_mod, columns, rows, shape = xt.shape(),
-                     gx = ctx.target(x), gw = ctx.target(weight), gb = ctx.target(bias),
-                     gscale = ctx.target(modulation.scale), gshift = ctx.target(modulation.shift)](
-                        auto& ex, const Tensor<T, Rank, Space>& dy) {
+    auto backward = [kept = save(x), mean, rstd, w, b, kept_mod, columns, rows, shape = xt.shape(), gx = ctx.target(x),
+                     gw = ctx.target(weight), gb = ctx.target(bias), gscale = ctx.target(modulation.scale),
+                     gshift = ctx.target(modulation.shift)](auto& ex, const Tensor<T, Rank, Space>& dy) {
       const auto x_again = kept.get(ex);
       const auto m = kept_mod.view();
       const auto dx = detail::open(ex, gx, shape);
@@ -72,9 +71,8 @@ auto layer_norm(C& ctx, const X& x, const W& weight, const B& bias, const Modula
       auto dshift = detail::open(ex, gshift, m.shift.shape());
       detail::same_mode(ex, dw, db);
       detail::same_mode(ex, dscale, dshift);
-      const auto scratch =
-          detail::scratch(ex, static_cast<std::size_t>(ops::layer_norm_backward_workspace_bytes<T>(
-                                  ex, rows, columns, m.scale.data_handle() ? m.scale.extent(0) : 0)));
+      const auto scratch = detail::scratch(ex, static_cast<std::size_t>(ops::layer_norm_backward_workspace_bytes<T>(
+                                                   ex, rows, columns, m.scale.data_handle() ? m.scale.extent(0) : 0)));
       ops::layer_norm_backward(ex, rows_of(dy.cview()), rows_of(x_again.cview()), mean.cview(), rstd.cview(), w.cview(),
                                b.cview(), m, detail::rows(dx.view), dx.mode, dw.view, db.view, dw.either(db),
                                dscale.view, dshift.view, dscale.either(dshift), scratch.view());
@@ -104,7 +102,7 @@ auto rms_norm(C& ctx, const X& x, const W& weight, double eps) {
   const bool records = ctx.records(x, weight);
   const std::int64_t columns = xt.extent(Rank - 1);
   const std::int64_t rows = columns ? xt.size() / columns : 0;
-  auto y = ctx.template empty<T, Rank>(xt.shape());
+  auto y = ctx.template rows<T, Rank>(xt.shape());
   Tensor<A, 1, Space> rstd;
   if (records) rstd = ctx.template empty<A, 1>({rows});
   const ops::Modulation<float, Space> none{};
@@ -115,19 +113,19 @@ auto rms_norm(C& ctx, const X& x, const W& weight, double eps) {
   } else {
     if (!records) return detail::constant<X, W>(std::move(y));
     const auto w = value_of(weight);
-    auto result = ctx.record(std::move(y), [kept = save(x), rstd, w, columns, rows, shape = xt.shape(),
-                                            gx = ctx.target(x), gw = ctx.target(weight)](
-                                               auto& ex, const Tensor<T, Rank, Space>& dy) {
-      const auto x_again = kept.get(ex);
-      const auto dx = detail::open(ex, gx, shape);
-      const auto dw = detail::open(ex, gw, {columns});
-      const auto scratch = detail::scratch(
-          ex, static_cast<std::size_t>(ops::rms_norm_backward_workspace_bytes<T>(ex, rows, columns, 0)));
-      const ops::Modulation<float, Space> unmodulated{};
-      ops::rms_norm_backward(ex, rows_of(dy.cview()), rows_of(x_again.cview()), rstd.cview(), w.cview(), unmodulated,
-                             detail::rows(dx.view), dx.mode, dw.view, dw.mode, View<float, 2, Space>{}, View<float, 2, Space>{},
-                             ops::GradMode::overwrite, scratch.view());
-    });
+    auto result =
+        ctx.record(std::move(y), [kept = save(x), rstd, w, columns, rows, shape = xt.shape(), gx = ctx.target(x),
+                                  gw = ctx.target(weight)](auto& ex, const Tensor<T, Rank, Space>& dy) {
+          const auto x_again = kept.get(ex);
+          const auto dx = detail::open(ex, gx, shape);
+          const auto dw = detail::open(ex, gw, {columns});
+          const auto scratch = detail::scratch(
+              ex, static_cast<std::size_t>(ops::rms_norm_backward_workspace_bytes<T>(ex, rows, columns, 0)));
+          const ops::Modulation<float, Space> unmodulated{};
+          ops::rms_norm_backward(ex, rows_of(dy.cview()), rows_of(x_again.cview()), rstd.cview(), w.cview(),
+                                 unmodulated, detail::rows(dx.view), dx.mode, dw.view, dw.mode, View<float, 2, Space>{},
+                                 View<float, 2, Space>{}, ops::GradMode::overwrite, scratch.view());
+        });
     if (ctx.keeps_recipes())
       result.set_recipe(make_recipe<T, Rank, Space>([kept = save(x), w, eps](auto& ex) {
         const auto x_again = kept.get(ex);

@@ -30,34 +30,34 @@ auto gated_residual(C& ctx, const X& x, const H& h, const Gate<V>& gate) {
   using TM = detail::value_t<V>;
   static_assert(std::is_same_v<T, detail::value_t<H>>, "gated_residual: x and h must have one dtype; cast one of them");
   const auto& xt = value_of(x);
-  auto y = ctx.template empty<T, Rank>(xt.shape());
-  ops::gated_residual_forward(ctx.exec(), rows_of(xt.cview(), "gated_residual"), rows_of(value_of(h).cview()), gate.view(),
-                              rows_of(y.view()));
+  auto y = ctx.template rows<T, Rank>(xt.shape());
+  ops::gated_residual_forward(ctx.exec(), rows_of(xt.cview(), "gated_residual"), rows_of(value_of(h).cview()),
+                              gate.view(), rows_of(y.view()));
   if constexpr (!any_var<X, H, V>) {
     return y;
   } else {
     if (!ctx.records(x, h, gate.gate)) return detail::constant<X, H, V>(std::move(y));
     const Gate<Tensor<TM, 2, Space>> kept_gate{value_of(gate.gate), gate.group, gate.rows_per_group};
     const auto ggate = ctx.target(gate.gate);
-    return ctx.record(std::move(y), [kept_gate, ggate, kept = ggate ? save(h) : Saved<T, Rank, Space>(),
-                                     shape = xt.shape(), gx = ctx.target(x),
-                                     gh = ctx.target(h)](auto& ex, const Tensor<T, Rank, Space>& dy) {
-      const auto g = kept_gate.view();
-      const auto dgate = detail::open(ex, ggate, g.gate.shape());
-      if (gh && !g) {
-        gh.add(ex, dy);
-      } else if (gh || ggate) {
-        const auto dh = detail::open(ex, gh, shape);
-        const auto h_again = kept.get(ex);
-        const auto columns = shape[Rank - 1];
-        const auto scratch = detail::scratch(
-            ex, static_cast<std::size_t>(ops::gated_residual_backward_workspace_bytes<T>(
-                    ex, columns ? element_count(shape) / columns : 0, columns, g.gate.extent(0))));
-        ops::gated_residual_backward(ex, rows_of(dy.cview()), detail::rows(h_again.cview()), g, detail::rows(dh.view),
-                                     dh.mode, dgate.view, dgate.mode, scratch.view());
-      }
-      if (gx) gx.add(ex, dy);
-    });
+    return ctx.record(
+        std::move(y), [kept_gate, ggate, kept = ggate ? save(h) : Saved<T, Rank, Space>(), shape = xt.shape(),
+                       gx = ctx.target(x), gh = ctx.target(h)](auto& ex, const Tensor<T, Rank, Space>& dy) {
+          const auto g = kept_gate.view();
+          const auto dgate = detail::open(ex, ggate, g.gate.shape());
+          if (gh && !g) {
+            gh.add(ex, dy);
+          } else if (gh || ggate) {
+            const auto dh = detail::open(ex, gh, shape);
+            const auto h_again = kept.get(ex);
+            const auto columns = shape[Rank - 1];
+            const auto scratch =
+                detail::scratch(ex, static_cast<std::size_t>(ops::gated_residual_backward_workspace_bytes<T>(
+                                        ex, columns ? element_count(shape) / columns : 0, columns, g.gate.extent(0))));
+            ops::gated_residual_backward(ex, rows_of(dy.cview()), detail::rows(h_again.cview()), g,
+                                         detail::rows(dh.view), dh.mode, dgate.view, dgate.mode, scratch.view());
+          }
+          if (gx) gx.add(ex, dy);
+        });
   }
 }
 

@@ -33,6 +33,15 @@ struct AdamWTensor {
   std::int64_t count = 0;
   bool decay = true;    ///< whether weight_decay applies; biases and norms are often left out
   TV* value = nullptr;  ///< what the model computes with: the new parameter is rounded into it; null: nothing is
+  /// Where the rows of `value` lie apart: the elements of a row, and from row to row. 0: `value` is contiguous.
+  std::int64_t value_columns = 0;
+  std::int64_t value_stride = 0;
+
+  /// Where in `value` element i goes.
+  SEGUE_HOST_DEVICE static constexpr std::int64_t value_index(std::int64_t i, std::int64_t columns,
+                                                              std::int64_t stride) {
+    return columns == 0 ? i : i / columns * stride + i % columns;
+  }
 };
 
 /// The defaults of torch.optim.AdamW.

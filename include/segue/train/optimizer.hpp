@@ -16,8 +16,8 @@
 SEGUE_NAMESPACE_BEGIN
 namespace train {
 
-/// Which parameters weight decay reaches. `all` is torch.optim.AdamW over one group. `matrices` spares biases, norms and
-/// modulation tables: it takes leaves called "….weight" with two axes or more.
+/// Which parameters weight decay reaches. `all` is torch.optim.AdamW over one group. `matrices` spares biases, norms
+/// and modulation tables: it takes leaves called "….weight" with two axes or more.
 enum class Decay : std::uint8_t { all, matrices };
 
 struct AdamWSettings {
@@ -77,10 +77,11 @@ class AdamW {
   View<ops::UpdateState, 1, Space> state() const { return state_.view(); }
   /// One of them, as a tensor of one element.
   template <class T>
-  View<T, 1, Space> state(T ops::UpdateState::* member) const {
+  View<T, 1, Space> state(T ops::UpdateState::*member) const {
     // The address of a member is arithmetic: the state itself may be out of the host's reach.
     const ops::UpdateState layout{};
-    const auto offset = reinterpret_cast<const std::byte*>(&(layout.*member)) - reinterpret_cast<const std::byte*>(&layout);
+    const auto offset =
+        reinterpret_cast<const std::byte*>(&(layout.*member)) - reinterpret_cast<const std::byte*>(&layout);
     return {reinterpret_cast<T*>(reinterpret_cast<std::byte*>(state_.data_handle()) + offset), {1}};
   }
   /// Hands the learning rate of the next update over.
@@ -142,8 +143,9 @@ class AdamW {
       const auto g = parameters_[i]->grad();
       if (!g.data_handle()) continue;
       const auto master = parameters_[i]->master();
+      const auto [columns, stride] = parameters_[i]->rounded_rows();
       tensors.push_back({master.data_handle(), g.data_handle(), m_[i].data_handle(), v_[i].data_handle(), master.size(),
-                         decays(*parameters_[i]), parameters_[i]->rounded()});
+                         decays(*parameters_[i]), parameters_[i]->rounded(), columns, stride});
     }
     return tensors;
   }

@@ -23,7 +23,8 @@ class TrainedParameter {
   using Space = typename P::Space;
   using Device = typename P::Device;
   /// The narrow type that values are kept in where they are not masters themselves.
-  using Rounded = std::conditional_t<std::is_same_v<typename P::storage, Master>, typename P::compute, typename P::storage>;
+  using Rounded =
+      std::conditional_t<std::is_same_v<typename P::storage, Master>, typename P::compute, typename P::storage>;
 
   TrainedParameter(std::string name, std::vector<std::int64_t> shape)
       : name_(std::move(name)), shape_(std::move(shape)) {}
@@ -43,6 +44,8 @@ class TrainedParameter {
   /// The value that the optimizer shall round the master copy into; null where they are the same tensor, or where the
   /// value has a type of its own and `write_back` does it.
   virtual Rounded* rounded() const = 0;
+  /// Elements of a row of `rounded`, and from row to row; 0 where it is contiguous.
+  virtual std::pair<std::int64_t, std::int64_t> rounded_rows() const = 0;
   /// Rounds the master copy into the value; nothing where they are the same tensor.
   virtual void write_back(Exec<Device>& exec) = 0;
 
@@ -83,9 +86,13 @@ class TrainedLeaf final : public TrainedParameter<P> {
     else
       return nullptr;
   }
-  void write_back(Exec<Device>& exec) override {
-    leaf_->write_back(exec);
+  std::pair<std::int64_t, std::int64_t> rounded_rows() const override {
+    const auto& value = leaf_->value().view();
+    if (value.is_contiguous()) return {0, 0};
+    const auto rows = rows_of(value, "train");
+    return {rows.extent(1), rows.stride(0)};
   }
+  void write_back(Exec<Device>& exec) override { leaf_->write_back(exec); }
 
  private:
   Leaf* leaf_;

@@ -196,6 +196,16 @@ class Trainer {
     return sum;
   }
 
+  /// Records the step anew, from the next but one on. A recorded step is the model as it was then: call this after
+  /// adapters were switched or `Context::set_recompute` said something else.
+  void forget_recording() {
+    for (Replay<Device>* part : {&whole_, &more_, &update_}) part->reset();
+    optimizer_.drop_grads();
+    warm_ = false;
+  }
+  /// Kernels, copies and fills of a recorded step; zero where steps are not recorded.
+  std::size_t recorded_nodes() const { return whole_.nodes() + more_.nodes() + update_.nodes(); }
+
   /// Writes the checkpoint now; nothing without a path.
   void save() const {
     if (!options_.checkpoint_path.empty())

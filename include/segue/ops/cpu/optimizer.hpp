@@ -79,7 +79,7 @@ struct Kernel<op::AdamWStep, Cpu> {
     const TG* const grad = tensor.grad + start;
     A* const m = tensor.m + start;
     A* const v = tensor.v + start;
-    TV* const value = tensor.value ? tensor.value + start : nullptr;
+    TV* const value = tensor.value && tensor.value_columns == 0 ? tensor.value + start : nullptr;
     const A kept = tensor.decay ? f.kept : A(1);
     detail::row_vectors<A>(1, length, [&](std::int64_t c, std::int64_t, auto n) {
       const V g = detail::simd::load<A>(grad + c, n) * f.grad_scale;
@@ -94,6 +94,9 @@ struct Kernel<op::AdamWStep, Cpu> {
       detail::simd::store<A>(param + c, p, n);
       if (value) detail::simd::store<A>(value + c, detail::simd::load<A>(static_cast<const TP*>(param + c), n), n);
     });
+    if (!tensor.value || value) return;
+    for (std::int64_t i = 0; i < length; ++i)
+      tensor.value[tensor.value_index(start + i, tensor.value_columns, tensor.value_stride)] = cast<TV>(param[i]);
   }
 };
 

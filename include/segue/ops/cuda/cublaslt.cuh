@@ -125,7 +125,7 @@ class CublasLt {
     };
     const std::string mine = header();
     const std::string_view first = line();
-    if (first.substr(0, name.size()) != name) throw_input("import_gemm_choices", "the text is not one of gemm choices");
+    if (first.substr(0, name.size()) != name) throw_input("restore_gemm_choices", "the text is not one of gemm choices");
     if (first != std::string_view(mine).substr(0, mine.size() - 1)) return false;
     std::map<LtKey, cublasLtMatmulAlgo_t> read;
     while (!text.empty()) {
@@ -133,7 +133,7 @@ class CublasLt {
       const auto next = [&rest] {
         std::uint64_t word = 0;
         const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), word, 16);
-        if (error != std::errc{}) throw_input("import_gemm_choices", "a line of the text is damaged");
+        if (error != std::errc{}) throw_input("restore_gemm_choices", "a line of the text is damaged");
         rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
         if (!rest.empty()) rest.remove_prefix(1);
         return word;
@@ -295,6 +295,13 @@ class CublasLt {
     return out;
   }
 
+  /// Work that was put aside runs beside the other's, so it has a workspace of its own.
+  const Buffer& workspace(Exec<Cuda>& exec) {
+    if (!exec.beside()) return workspace_;
+    if (!workspace_beside_) workspace_beside_ = Pool(exec.pool().allocator()).allocate(workspace_bytes);
+    return workspace_beside_;
+  }
+
   cublasStatus_t issue(Exec<Cuda>& exec, Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const LtCall& call,
                        void* d) {
     if (has_bias(call)) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias);
@@ -303,8 +310,8 @@ class CublasLt {
     const bool wide = call.type == CUDA_R_64F;
     return cublasLtMatmul(handle_, &plan.operation, wide ? static_cast<const void*>(&call.alpha) : &alpha, call.b,
                           &plan.a, call.a, &plan.b, wide ? static_cast<const void*>(&call.beta) : &beta,
-                          call.c == call.d ? d : call.c, &plan.c, d, &plan.d, &algorithm, workspace_.data(),
-                          workspace_bytes, exec.stream());
+                          call.c == call.d ? d : call.c, &plan.c, d, &plan.d, &algorithm,
+                          workspace(exec).data(), workspace_bytes, exec.stream());
   }
 
   /// The fastest of several algorithms on the call's own operands, read from memory as in a program that does other
@@ -353,7 +360,7 @@ class CublasLt {
 
   int device_;
   cublasLtHandle_t handle_ = nullptr;
-  Buffer workspace_;
+  Buffer workspace_, workspace_beside_;
   bool tuning_ = false;
   std::unordered_map<LtKey, Plan, LtKeyHash> plans_;
   std::map<LtKey, cublasLtMatmulAlgo_t> choices_;

@@ -43,14 +43,15 @@ __device__ __forceinline__ bool all_aligned(const T*... p) {
 inline constexpr int adamw_chunk = 4096;
 
 template <class TP, class TG, class TV>
-struct AdamWTable : ChunkTable<600> {
+struct AdamWTable : ChunkTable<500> {
   using A = Accum<TP>;
-  TP* param[600];
-  const TG* grad[600];
-  A *m[600], *v[600];
-  TV* value[600];
-  std::int64_t count[600];
-  bool decay[600];
+  TP* param[500];
+  const TG* grad[500];
+  A *m[500], *v[500];
+  TV* value[500];
+  std::int64_t count[500];
+  int value_columns[500], value_stride[500];
+  bool decay[500];
 
   void put(int i, const ops::AdamWTensor<TP, TG, TV>& x) {
     param[i] = x.param;
@@ -58,6 +59,8 @@ struct AdamWTable : ChunkTable<600> {
     m[i] = x.m;
     v[i] = x.v;
     value[i] = x.value;
+    value_columns[i] = static_cast<int>(x.value_columns);
+    value_stride[i] = static_cast<int>(x.value_stride);
     count[i] = x.count;
     decay[i] = x.decay;
   }
@@ -94,9 +97,15 @@ __global__ void __launch_bounds__(tensor_threads)
   const TG* const grad = table.grad[k] + start;
   A* const m = table.m[k] + start;
   A* const v = table.v[k] + start;
-  TV* const value = table.value[k] ? table.value[k] + start : nullptr;
+  TV* const value = table.value[k];
+  const std::int64_t columns = table.value_columns[k], stride = table.value_stride[k];
+  const auto value_at = [&](int i) {
+    return value + ops::AdamWTensor<TP, TG, TV>::value_index(start + i, columns, stride);
+  };
 
-  const int packs = all_aligned(param, grad, m, v, value) ? length / n : 0;
+  // A pack must not reach into another row.
+  const bool whole = columns % n == 0 && stride % n == 0;
+  const int packs = whole && all_aligned(param, grad, m, v, value) ? length / n : 0;
   for (int base = static_cast<int>(threadIdx.x); base < packs; base += together * tensor_threads) {
     Pack<TP, n> p[together];
     Pack<TG, n> g[together];
@@ -121,13 +130,13 @@ __global__ void __launch_bounds__(tensor_threads)
       store_as<n>(m + i, first[u]);
       store_as<n>(v + i, second[u]);
       store_as<n>(param + i, p[u]);
-      if (value) store_as<n>(value + i, map_packs<n, TV>(ConvertElement<TV>{}, p[u]));
+      if (value) store_as<n>(value_at(i), map_packs<n, TV>(ConvertElement<TV>{}, p[u]));
     }
   }
   for (int i = packs * n + static_cast<int>(threadIdx.x); i < length; i += tensor_threads) {
     const TP p = cast<TP>(adamw_element<A>(factors, kept, cast<A>(grad[i]), cast<A>(param[i]), m[i], v[i]));
     param[i] = p;
-    if (value) value[i] = cast<TV>(p);
+    if (value) *value_at(i) = cast<TV>(p);
   }
 }
 

@@ -14,12 +14,10 @@ inline constexpr int most_reduce_blocks = 1024;
 /// an Exec will do, since its work is done in order.
 class ReduceScratch {
  public:
-  explicit ReduceScratch(const Exec<Cuda>& exec) {
+  explicit ReduceScratch(Exec<Cuda>& exec) {
     constexpr const char* where = "ReduceScratch";
-    cuda_check(cudaSetDevice(exec.device()), where);
-    void* memory = nullptr;
-    cuda_check(cudaMalloc(&memory, most_reduce_blocks * sizeof(double) + sizeof(unsigned)), where);
-    memory_.reset(memory, [](void* p) { (void)cudaFree(p); });
+    // Not of the Exec's pool, which may be a graph's now.
+    memory_ = Pool(exec.pool().allocator()).allocate(most_reduce_blocks * sizeof(double) + sizeof(unsigned));
     // On a stream of its own: the Exec's may be captured now.
     cudaStream_t stream = nullptr;
     cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), where);
@@ -32,14 +30,14 @@ class ReduceScratch {
   template <class S>
   S* partials() const {
     static_assert(sizeof(S) <= sizeof(double));
-    return static_cast<S*>(memory_.get());
+    return static_cast<S*>(memory_.data());
   }
   unsigned* done() const {
-    return reinterpret_cast<unsigned*>(static_cast<double*>(memory_.get()) + most_reduce_blocks);
+    return reinterpret_cast<unsigned*>(static_cast<double*>(memory_.data()) + most_reduce_blocks);
   }
 
  private:
-  std::shared_ptr<void> memory_;
+  Buffer memory_;
 };
 
 }  // namespace detail
