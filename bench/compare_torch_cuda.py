@@ -4,33 +4,33 @@
 
     python3 bench/compare_torch_cuda.py build/bench/bench --out table.json [--only step,forward,ops] [--compiled]
 
-The folder holds bench_cuda_ops and bench_cuda_models. PyTorch runs its eager form, the same captured by hand in a CUDA
+The folder holds the bench_cuda_ programs. PyTorch runs its eager form, the same captured by hand in a CUDA
 graph, and with --compiled torch.compile's (minutes of compiling); the table shows each, and the ratio of our speed to
 the best of them. Medians of device times. Our model is the whole Wan, with its embeddings and its output projection;
 PyTorch's is the 30 blocks alone."""
 import argparse
+import copy
 import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", help="where the bench_cuda_ programs are")
 parser.add_argument("--out", help="a JSON file for the table")
-parser.add_argument("--only", default="ops,forward,step,first_step", help="parts, by comma")
+parser.add_argument("--only", default="ops,lora,forward,step,parity,first_step", help="parts, by comma")
 parser.add_argument("--clips", default="50,240", help="50: 1,875 tokens, 240: 4,680, 480: 32,760")
 parser.add_argument("--compiled", action="store_true")
 args = parser.parse_args()
 parts, clips = args.only.split(","), [int(c) for c in args.clips.split(",")]
-start = time.time()
 
 import torch  # noqa: E402  (after --help)
 import torch.nn as nn  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
-import_seconds = time.time() - start
 bf16, device = torch.bfloat16, "cuda"
 dim, ffn, heads, text_tokens, rank = 1536, 8960, 12, 512, 64
 tokens_of = {50: 1875, 240: 4680, 480: 32760}
@@ -148,6 +148,7 @@ def step_of(tokens, checkpointed):
     x, *rest = inputs(tokens)
     target = randn(1, tokens, dim)
     trained = [p for p in blocks.parameters() if p.requires_grad]
+    averages = [p.detach().float() for p in trained]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True, capturable=True)
     if args.compiled:
         for block in blocks:
@@ -161,6 +162,8 @@ def step_of(tokens, checkpointed):
         F.mse_loss(y.float(), target.float()).backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, [p.float() for p in trained], 0.001)
 
     def forward():
         with torch.no_grad():
@@ -266,8 +269,9 @@ def models():
             torch.cuda.empty_cache()
             kept = {0: "all kept", 1: "recipes", 2: "blocks run again"}
             for name, found in ours("bench_cuda_models", f"wan_lora64_step/clip:{clip}/").items():
+                told = {key: found[key] for key in ("launches", "idle_ms") if key in found}
                 report(f"LoRA-64 step, {tokens} tokens, {kept[int(name[-1])]}", found["ms"], theirs, GiB=found["GiB"],
-                       torch_GiB=torch_gib)
+                       torch_GiB=torch_gib, **told)
         if "forward" in parts:
             step, forward, blocks = step_of(tokens, checkpointed=False)
             for module in blocks.modules():
@@ -280,22 +284,80 @@ def models():
                 report(f"forward, merged, {tokens} tokens", found["ms"], theirs, nodes=found["nodes"])
 
 
+def lora():
+    """Forward and backward to the input and the adapter, over forward and backward to the input alone."""
+    rows = ours("bench_cuda_lora", ".*")
+    for tokens in (1875, 32760):
+        for name, inputs, outputs in (("up", dim, ffn), ("down", ffn, dim)):
+            layer, dy = LoraLinear(inputs, outputs), randn(tokens, outputs)
+            x = randn(tokens, inputs, requires_grad=True)
+
+            def frozen():
+                torch.autograd.grad(layer.base(x), (x,), dy)
+
+            def adapted():
+                torch.autograd.grad(layer(x), (x, layer.a, layer.b), dy)
+
+            base, more = forms(frozen), forms(adapted)
+            mine = {kind: rows[f"{kind}_{name}/tokens:{tokens}"]["ms"] for kind in ("frozen", "lora64")}
+            report(f"LoRA-64 linear {inputs} -> {outputs}, {tokens} tokens", mine["lora64"], more,
+                   over_frozen=mine["lora64"] / mine["frozen"], torch_over_frozen=min(more.values()) / min(base.values()))
+
+
+def parity():
+    """How far bf16 is from fp32, the same weights in both."""
+    mine = json.loads(subprocess.run([os.path.join(args.folder, "bench_cuda_parity")], check=True,
+                                     capture_output=True).stdout)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    blocks = nn.ModuleList([Block() for _ in range(30)])
+    data, target = inputs(1875), randn(1, 1875, dim)
+    found = []
+    for dtype in (bf16, torch.float32):
+        model = copy.deepcopy(blocks).to(dtype) if dtype == torch.float32 else blocks
+        y, text, e, cos, sin = (t.to(dtype) if t.dtype == bf16 else t for t in data)
+        globals()["bf16"] = dtype  # the blocks cast to it
+        for block in model:
+            y = block(y, text, e, cos, sin)
+        F.mse_loss(y.float(), target.float()).backward()
+        found.append([y.detach().double()] + [p.grad.double() for p in model.parameters() if p.requires_grad])
+    globals()["bf16"] = torch.bfloat16
+    low, high = found
+    distance = [(a - b).norm().item() for a, b in zip(low, high)]
+    size = [b.norm().item() for b in high]
+    theirs = {"output": distance[0] / size[0],
+              "gradients": sum(d * d for d in distance[1:]) ** 0.5 / sum(s * s for s in size[1:]) ** 0.5,
+              "worst": max(d / s for d, s in zip(distance[1:], size[1:]))}
+    for key, value in theirs.items():
+        print(f"bf16 against fp32, {key:10s} segue {mine[key]:.2e}  torch {value:.2e}  {mine[key] / value:.2f}x", flush=True)
+        table.append({"case": f"bf16 against fp32, {key}", "segue": mine[key], "torch": value})
+
+
+def torch_first_step():
+    step, _, _ = step_of(1875, checkpointed=False)
+    step()
+    torch.cuda.synchronize()
+
+
 with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION], set_priority=True):
     if "ops" in parts:
         operators()
     if "step" in parts or "forward" in parts:
         models()
+    if "lora" in parts:
+        lora()
+    if "torch_first_step" in parts:
+        torch_first_step()
+with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION], set_priority=True):
+    if "parity" in parts:
+        parity()
 if "first_step" in parts:
     begin = time.time()
     subprocess.run([os.path.join(args.folder, "bench_cuda_models")], env={**os.environ, "SEGUE_BENCH_FIRST_STEP": "50"},
                    check=True, capture_output=True)
     mine = time.time() - begin
     begin = time.time()
-    step, _, _ = step_of(1875, checkpointed=False)
-    step()
-    torch.cuda.synchronize()
-    report("process start to first step, 1875 tokens", mine * 1e3,
-           {"eager, import included": (time.time() - begin + import_seconds) * 1e3})
+    subprocess.run([sys.executable, __file__, args.folder, "--only", "torch_first_step"], check=True)
+    report("process start to first step, 1875 tokens", mine * 1e3, {"eager": (time.time() - begin) * 1e3})
 
 if args.out:
     with open(args.out, "w") as file:

@@ -5,10 +5,14 @@
 // AdamW) as the trainer runs it, and the denoising forward with the adapters merged. The argument names the clip: 50 is
 // 1,875 tokens (9 frames of 400x400), 240 is 4,680 (9 frames at 480p), 480 is 32,760 (81 frames at 480p).
 //   SEGUE_BENCH_FIRST_STEP=50   runs one step of that size and exits: what starting up costs
+//   SEGUE_BENCH_PROFILE=50      runs a recorded step of that size and says which kernels took the time
 //   SEGUE_BENCH_LAYERS=2        so many blocks instead of 30, for profilers
 #include <cstdio>
 #include <cstdlib>
 
+#if defined(SEGUE_BENCH_HAS_CUPTI)
+#include "cuda_profile.cuh"
+#endif
 #include "cuda_support.cuh"
 #include "segue/adapters/inject.hpp"
 #include "segue/adapters/maps.hpp"
@@ -92,6 +96,11 @@ void wan_lora64_step(benchmark::State& state) {
   state.counters["tokens"] = static_cast<double>(s.source.extent.tokens());
   state.counters["GiB"] = (step_bytes + static_cast<double>(s.exec.pool().statistics().reserved_bytes)) / (1 << 30);
   state.counters["step_GiB"] = step_bytes / (1 << 30);
+#if defined(SEGUE_BENCH_HAS_CUPTI)
+  const bench::Profile profile = bench::profile(s.exec, [&] { trainer.step(); });
+  state.counters["launches"] = static_cast<double>(profile.launches);
+  state.counters["idle_ms"] = profile.idle_ms;
+#endif
 }
 
 void wan_forward_merged(benchmark::State& state) {
@@ -132,6 +141,15 @@ int main(int argc, char** argv) {
     std::printf("loss %.6f\n", trainer.step().loss);
     return 0;
   }
+#if defined(SEGUE_BENCH_HAS_CUPTI)
+  if (const char* side = std::getenv("SEGUE_BENCH_PROFILE")) {
+    Setup s(extent_of(std::atoi(side)));
+    train::Trainer trainer(s.ctx, s.model, s.source, train::FlowMatchingObjective<>{}, options());
+    for (int i = 0; i < 3; ++i) trainer.step();
+    bench::profile(s.exec, [&] { trainer.step(); }).print();
+    return 0;
+  }
+#endif
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();
