@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The GPU operators and the LoRA-64 step of a Wan-1.3B shape beside PyTorch's, bf16, on one card in one run.
 
-    python3 bench/compare_torch_cuda.py build/bench/bench --out table.json [--only step,forward,ops] [--compiled]
+    python3 bench/compare_torch_cuda.py build/bench/bench --out table.json [--only step,forward] [--compiled]
 
 The folder holds the bench_cuda_ programs. PyTorch runs its eager form, the same captured by hand in a CUDA
 graph, and with --compiled torch.compile's (minutes of compiling); the table shows each, and the ratio of our speed to
@@ -20,8 +20,9 @@ import time
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", help="where the bench_cuda_ programs are")
 parser.add_argument("--out", help="a JSON file for the table")
-parser.add_argument("--only", default="ops,lora,forward,step,parity,first_step", help="parts, by comma")
+parser.add_argument("--only", default="forward,step,first_step,lora,operators,parity", help="parts, by comma")
 parser.add_argument("--clips", default="50,240", help="50: 1,875 tokens, 240: 4,680, 480: 32,760")
+parser.add_argument("--repetitions", type=int, default=5, help="of each of our cases")
 parser.add_argument("--compiled", action="store_true")
 args = parser.parse_args()
 parts, clips = args.only.split(","), [int(c) for c in args.clips.split(",")]
@@ -178,7 +179,7 @@ def step_of(tokens, checkpointed):
 def ours(program, filter_):
     """{case name: row} of a Google Benchmark program, medians of repetitions."""
     out = subprocess.run([os.path.join(args.folder, program), f"--benchmark_filter={filter_}", "--benchmark_format=json",
-                          "--benchmark_repetitions=5", "--benchmark_min_time=0.1"], check=True, capture_output=True)
+                          f"--benchmark_repetitions={args.repetitions}", "--benchmark_min_time=0.1"], check=True, capture_output=True)
     scale = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
     rows = [b for b in json.loads(out.stdout)["benchmarks"] if b.get("aggregate_name") == "median"]
     return {r["run_name"].replace("/manual_time", ""): {**r, "ms": r["real_time"] * scale[r["time_unit"]]} for r in rows}
@@ -187,10 +188,20 @@ def ours(program, filter_):
 table = []
 
 
+def note(row):
+    """Keeps a row, in the file too, so that a run that is cut off leaves what it measured."""
+    table.append(row)
+    if not args.out:
+        return
+    with open(args.out, "w") as file:
+        json.dump({"date": time.strftime("%Y-%m-%d"), "device": torch.cuda.get_device_name(),
+                   "torch": torch.__version__, "rows": table}, file, indent=1)
+
+
 def report(case, mine, theirs, **more):
     best = min(theirs.values()) if theirs else float("nan")
     row = {"case": case, "segue_ms": mine, "torch_ms": theirs, "speed_over_torch": best / mine, **more}
-    table.append(row)
+    note(row)
     told = "  ".join(f"{name} {ms:.3f}" for name, ms in theirs.items())
     extra = "  ".join(f"{name} {value:.3g}" for name, value in more.items())
     print(f"{case:44s} segue {mine:9.3f} ms   torch {told}   {best / mine:.2f}x   {extra}", flush=True)
@@ -252,7 +263,7 @@ def operators():
     for name, row in rows.items():
         print(f"  {name:52s} {row['ms'] * 1e3:10.1f} us  {row['GB/s']:7.0f} GB/s  {row['TFLOP/s']:6.1f} TFLOP/s  "
               f"{100 * row['of_roofline']:5.1f} %")
-        table.append({"case": name, "segue_ms": row["ms"], "GB/s": row["GB/s"], "TFLOP/s": row["TFLOP/s"],
+        note({"case": name, "segue_ms": row["ms"], "GB/s": row["GB/s"], "TFLOP/s": row["TFLOP/s"],
                       "of_roofline": row["of_roofline"]})
 
 
@@ -329,7 +340,7 @@ def parity():
               "worst": max(d / s for d, s in zip(distance[1:], size[1:]))}
     for key, value in theirs.items():
         print(f"bf16 against fp32, {key:10s} segue {mine[key]:.2e}  torch {value:.2e}  {mine[key] / value:.2f}x", flush=True)
-        table.append({"case": f"bf16 against fp32, {key}", "segue": mine[key], "torch": value})
+        note({"case": f"bf16 against fp32, {key}", "segue": mine[key], "torch": value})
 
 
 def torch_first_step():
@@ -338,19 +349,7 @@ def torch_first_step():
     torch.cuda.synchronize()
 
 
-with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION], set_priority=True):
-    if "ops" in parts:
-        operators()
-    if "step" in parts or "forward" in parts:
-        models()
-    if "lora" in parts:
-        lora()
-    if "torch_first_step" in parts:
-        torch_first_step()
-with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION], set_priority=True):
-    if "parity" in parts:
-        parity()
-if "first_step" in parts:
+def first_step():
     begin = time.time()
     subprocess.run([os.path.join(args.folder, "bench_cuda_models")], env={**os.environ, "SEGUE_BENCH_FIRST_STEP": "50"},
                    check=True, capture_output=True)
@@ -359,7 +358,11 @@ if "first_step" in parts:
     subprocess.run([sys.executable, __file__, args.folder, "--only", "torch_first_step"], check=True)
     report("process start to first step, 1875 tokens", mine * 1e3, {"eager": (time.time() - begin) * 1e3})
 
-if args.out:
-    with open(args.out, "w") as file:
-        json.dump({"date": time.strftime("%Y-%m-%d"), "device": torch.cuda.get_device_name(), "torch": torch.__version__,
-                   "rows": table}, file, indent=1)
+
+with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION],
+                 set_priority=True):
+    if "step" in parts or "forward" in parts:
+        models()
+    for part in (first_step, torch_first_step, lora, operators, parity):
+        if part.__name__ in parts:
+            part()

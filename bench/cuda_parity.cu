@@ -70,18 +70,20 @@ struct Run {
     });
   }
 
+  /// Normals that bf16 holds, so that both precisions see the same.
+  template <int Rank>
+  Tensor<T, Rank, CudaSpace> random(const Shape<Rank>& shape, std::uint32_t site) {
+    const auto narrow = exec.template empty<bfloat16, Rank>(shape);
+    ops::fill_normal(exec, narrow.view(), {5, site, 0});
+    auto out = exec.template empty<T, Rank>(shape);
+    ops::copy(exec, narrow.cview(), out.view());
+    return out;
+  }
+
   /// The network's answer, then the gradient of every adapter.
   std::vector<std::vector<float>> step(std::int64_t side) {
-    const auto random = [&]<int Rank>(const Shape<Rank>& shape, std::uint32_t site) {
-      // Both precisions see what bf16 holds.
-      const auto narrow = exec.template empty<bfloat16, Rank>(shape);
-      ops::fill_normal(exec, narrow.view(), {5, site, 0});
-      auto out = exec.template empty<T, Rank>(shape);
-      ops::copy(exec, narrow.cview(), out.view());
-      return out;
-    };
-    const auto clip = random(Shape<5>{1, 16, 3, side, side}, 1), target = random(Shape<5>{1, 16, 3, side, side}, 2);
-    const auto text = random(Shape<3>{1, 512, 4096}, 3);
+    const auto clip = random<5>({1, 16, 3, side, side}, 1), target = random<5>({1, 16, 3, side, side}, 2);
+    const auto text = random<3>({1, 512, 4096}, 3);
     auto timesteps = exec.template empty<float, 1>({1});
     ops::fill(exec, 500.0, timesteps.view());
     train::AdamW<P> optimizer(exec, model);  // it knows the parameters

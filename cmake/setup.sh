@@ -28,6 +28,8 @@ segue_has_file() {
   return 1
 }
 
+segue_has_nvcc() { command -v nvcc >/dev/null || [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc ]]; }
+
 # The Debian packages that the job needs and that are not there under any other name, one a line.
 segue_missing() {
   local job=$1

@@ -8,10 +8,20 @@ set -euo pipefail
 # shellcheck source=cmake/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cmake/setup.sh"
 
+program=fewshot
+for ((i = 1; i < $#; ++i)); do
+  next=$((i + 1))
+  if [[ ${!i} == --device && ${!next} == cuda ]]; then program=fewshot_cuda; fi
+done
+
 segue_setup examples
-segue_build release fewshot
+if [[ $program == fewshot_cuda ]] && ! segue_has_nvcc; then
+  segue_say "--device cuda needs NVIDIA's CUDA toolkit 12.4 or later (nvcc), which is neither on the PATH nor in /usr/local/cuda."
+  exit 2
+fi
+segue_build release "$program"
 # GNU's threads wait by spinning for milliseconds: beside any other load, small operators would take a hundred times as
 # long. Not spinning at all costs a third of the speed where nothing else runs; some microseconds are the best of both.
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}
 # The program takes this script's place: its exit code and its Ctrl-C are the script's.
-exec "$segue_root/build/release/examples/fewshot" "$@"
+exec "$segue_root/build/release/examples/$program" "$@"

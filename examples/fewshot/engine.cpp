@@ -6,7 +6,7 @@
 
 #include "segue/adapters/inject.hpp"
 #include "segue/models/wan_folder.hpp"
-#include "segue/schedulers/sampler.hpp"
+#include "segue/schedulers/recorded_sampler.hpp"
 #include "segue/tasks/transition.hpp"
 #include "segue/train/codec.hpp"
 
@@ -14,7 +14,6 @@ namespace fewshot {
 
 namespace train = segue::train;
 namespace tasks = segue::tasks;
-using segue::HostSpace;
 using segue::Tensor;
 using segue::io::Image;
 
@@ -66,7 +65,9 @@ train::ClipSpec read_spec(const segue::models::WanFolder& folder, const Options&
   return spec;
 }
 
-Tensor<float, 4, HostSpace> encode(segue::Exec<segue::Cpu>& exec, const tasks::Clip& clip) {
+using T = Policy::compute;
+
+Tensor<T, 4, Policy::Space> encode(segue::Exec<Device>& exec, const tasks::Clip& clip) {
   return train::IdentityCodec{}.encode<Policy>(exec, clip);
 }
 
@@ -79,10 +80,16 @@ Image last_frame(const tasks::Clip& clip) {
 
 std::string default_model() { return segue::join_path(SEGUE_WEIGHTS_DIR, "wan-small"); }
 
-Engine::Engine(const std::string& path, const Options& options) : Engine(open_backbone(path), options) {}
+Engine::Engine(const std::string& path, const Options& options) : Engine(open_backbone(path), options) {
+  if (!options.device.empty() && options.device != device_name)
+    segue::throw_input("--device", "its value", segue::in_quotes(options.device),
+                       std::string(device_name) +
+                           ", which this program was built for; examples/run.sh --device cuda builds and runs the one "
+                           "for a GPU");
+}
 
 Engine::Engine(const segue::models::WanFolder& folder, const Options& options)
-    : exec_(segue::Exec<segue::Cpu>::Options{.threads = options.threads, .seed = options.seed}),
+    : exec_(segue::Exec<Device>::Options{.threads = options.threads, .seed = options.seed}),
       ctx_(exec_),
       spec_(read_spec(folder, options)),
       model_(exec_, folder.config) {
@@ -101,7 +108,7 @@ void Engine::add_adapter(const Options& options) {
 }
 
 train::InMemoryDataset<Policy> Engine::dataset(std::span<const tasks::Pair> pairs, const Options& options) {
-  auto text = exec_.empty<float, 2>({1, model_.config().text_dim});
+  auto text = exec_.empty<T, 2>({1, model_.config().text_dim});
   segue::ops::fill(exec_, 0.0, text.view());
   train::InMemoryDataset<Policy> set(options.batch, options.seed, text);
   for (std::size_t i = 0; i < pairs.size(); ++i) {
@@ -117,14 +124,16 @@ std::vector<Image> Engine::answer(std::span<const tasks::Pair> items, const Opti
                                   const std::function<void(std::size_t)>& watch) {
   namespace schedulers = segue::schedulers;
   schedulers::FlowMatching<> scheduler{.grid = {.shift = options.shift}};
+  schedulers::RecordedSampler<Policy, Model, schedulers::FlowMatching<>> sample(
+      ctx_, model_, scheduler, {.steps = options.sample_steps, .guidance = options.guidance});
   const train::IdentityCodec codec;
   std::vector<Image> answers;
   for (std::size_t begin = 0; begin < items.size(); begin += kSampleBatch) {
     const std::size_t count = std::min(kSampleBatch, items.size() - begin);
     const auto b = static_cast<std::int64_t>(count);
-    auto noise = exec_.empty<float, 5>({b, 3, spec_.frames, spec_.height, spec_.width});
-    auto condition = exec_.empty<float, 5>({b, 4, spec_.frames, spec_.height, spec_.width});
-    auto text = exec_.empty<float, 3>({b, 1, model_.config().text_dim});
+    auto noise = exec_.empty<Policy::accum, 5>({b, 3, spec_.frames, spec_.height, spec_.width});
+    auto condition = exec_.empty<T, 5>({b, 4, spec_.frames, spec_.height, spec_.width});
+    auto text = exec_.empty<T, 3>({b, 1, model_.config().text_dim});
     segue::ops::fill(exec_, 0.0, text.view());
     for (std::size_t i = 0; i < count; ++i) {
       const Image& input = items[begin + i].input;
@@ -136,11 +145,10 @@ std::vector<Image> Engine::answer(std::span<const tasks::Pair> items, const Opti
       segue::ops::copy(exec_, train::first_frame_condition(exec_, encode(exec_, still), spec_.frames).cview(),
                        condition.view()[at]);
     }
-    const auto clips = schedulers::sample(ctx_, model_, scheduler, noise, condition, text,
-                                          {.steps = options.sample_steps, .guidance = options.guidance}, text);
+    const auto& clips = sample(noise, condition, text, text);
     for (std::size_t i = 0; i < count; ++i) {
       const auto at = static_cast<std::int64_t>(i);
-      const Tensor<float, 4, HostSpace> one(clips.buffer(), clips.view()[at]);
+      const Tensor<Policy::accum, 4, Policy::Space> one(clips.buffer(), clips.view()[at]);
       answers.push_back(last_frame(codec.decode<Policy>(exec_, one)));
     }
     if (watch) watch(answers.size());

@@ -9,7 +9,11 @@
 
 #include "options.hpp"
 #include "segue/adapters/maps.hpp"
+#if defined(__CUDACC__)
+#include "segue/cuda.cuh"
+#else
 #include "segue/cpu.hpp"
+#endif
 #include "segue/io/image.hpp"
 #include "segue/models/wan.hpp"
 #include "segue/models/wan_folder.hpp"
@@ -19,7 +23,15 @@
 
 namespace fewshot {
 
+// g++ makes the program for the CPU, nvcc the one for a GPU: this choice is all the difference.
+#if defined(__CUDACC__)
+using Policy = segue::Policy<segue::Bf16, segue::Cuda>;
+inline constexpr const char* device_name = "cuda";
+#else
 using Policy = segue::Policy<segue::Fp32, segue::Cpu>;
+inline constexpr const char* device_name = "cpu";
+#endif
+using Device = Policy::Device;
 /// The closed set of patches this program is compiled for; a new one costs a line here.
 using Patches = segue::ops::PatchSet<segue::ops::Patch<1, 1, 1>, segue::ops::Patch<1, 2, 2>, segue::ops::Patch<1, 4, 4>,
                                      segue::ops::Patch<1, 8, 8>, segue::ops::Patch<1, 16, 16>>;
@@ -37,7 +49,7 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   segue::Context<Policy>& context() { return ctx_; }
-  segue::Exec<segue::Cpu>& exec() { return exec_; }
+  segue::Exec<Device>& exec() { return exec_; }
   Model& model() { return model_; }
   const segue::train::ClipSpec& spec() const { return spec_; }
 
@@ -55,7 +67,7 @@ class Engine {
  private:
   Engine(const segue::models::WanFolder& folder, const Options& options);
 
-  segue::Exec<segue::Cpu> exec_;
+  segue::Exec<Device> exec_;
   segue::Context<Policy> ctx_;
   segue::train::ClipSpec spec_;
   Model model_;

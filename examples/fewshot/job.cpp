@@ -46,6 +46,8 @@ std::string model_path(const Options& options) { return options.model.empty() ? 
 Json settings_of(const Options& options) {
   Json json = Json::object();
   json["model"] = model_path(options);
+  json["device"] = device_name;
+  json["precision"] = Policy::Precision::name;
   json["batch"] = options.batch;
   json["rank"] = options.rank;
   json["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
@@ -208,6 +210,9 @@ void learn(const Options& options) {
   metrics["train_seconds"] = report.seconds;
   metrics["total_seconds"] = total.seconds();
   metrics["peak_bytes"] = segue::peak_resident_bytes();
+  if constexpr (!Policy::Space::host_accessible)
+    metrics["device_bytes"] =
+        engine.exec().pool().statistics().reserved_bytes + trainer.recorded_memory().reserved_bytes;
   if (!scored_after.details.empty()) {
     metrics["before_details"] = json_of(scored_before.details);
     metrics["after_details"] = json_of(scored_after.details);
@@ -271,6 +276,9 @@ void learn_latents(const Options& options) {
   metrics["train_seconds"] = report.seconds;
   metrics["total_seconds"] = total.seconds();
   metrics["peak_bytes"] = segue::peak_resident_bytes();
+  if constexpr (!Policy::Space::host_accessible)
+    metrics["device_bytes"] =
+        engine.exec().pool().statistics().reserved_bytes + trainer.recorded_memory().reserved_bytes;
   metrics["settings"] = settings_of(options);
   segue::write_file_atomically(join_path(out, "metrics.json"), segue::io::dump_json(metrics) + "\n");
   std::printf("loss on the clips at fixed sigmas: %.5f before, %.5f after\n", before, after);

@@ -44,6 +44,7 @@ struct Options {
   int sample_steps = 6;
   double shift = 25.0;
   double guidance = 1.0;
+  std::string device;  ///< empty: the one that the program was built for
   int threads = 0;
   int checkpoint_every = 50;
   bool resume = false;
