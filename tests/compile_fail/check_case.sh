@@ -6,6 +6,11 @@
 set -euo pipefail
 compiler=$1 case=$2
 shift 2
+if [[ $case == *.cu ]]; then
+  set -- -ptx -arch=sm_80 -o /dev/null "${@//-isystem/-isystem=}"
+else
+  set -- -fsyntax-only "$@"
+fi
 
 read -r line <"$case"
 expected=${line#// expect: }
@@ -14,11 +19,11 @@ if [[ $line == "$expected" || -z $expected ]]; then
   exit 1
 fi
 
-if ! right=$("$compiler" -std=c++20 -fsyntax-only -DSEGUE_OK "$@" "$case" 2>&1); then
+if ! right=$("$compiler" -std=c++20 -DSEGUE_OK "$@" "$case" 2>&1); then
   printf 'The right program (-DSEGUE_OK) does not compile:\n%s\n' "$right"
   exit 1
 fi
-if wrong=$("$compiler" -std=c++20 -fsyntax-only "$@" "$case" 2>&1); then
+if wrong=$("$compiler" -std=c++20 "$@" "$case" 2>&1); then
   echo "The wrong program compiles."
   exit 1
 fi

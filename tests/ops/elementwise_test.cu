@@ -10,7 +10,7 @@ using Device = segue::Cuda;
 
 #include "ops/elementwise_test.inl"
 
-TEST_CASE("views may have more elements than 32 bits of index arithmetic reach") {
+TEST_CASE("views may have more elements than 32 bits of index arithmetic reach", "[large]") {
   Exec<Cuda> exec;
   constexpr std::int64_t side = 32769, pitch = side + 1;  // odd rows that lie apart: one element is one item
   const auto x = exec.empty<std::uint8_t, 2>({side, pitch});

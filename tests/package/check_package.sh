@@ -63,6 +63,24 @@ readme)
   "$work/consumer" | tee "$work/log"
   awk '/^step/ { if (!n++) first = $4; last = $4 } END { exit !(n > 1 && last < 0.8 * first) }' "$work/log"
   ;;
+readme_cuda)
+  # The program of above with the lines that the text for a GPU gives.
+  awk '/^```cpp$/ { on = 1; next } /^```$/ { on = 0 } on' "$source/README.md" |
+    sed -e "s|^#include \"segue/cpu.hpp\"$|$(grep -m 1 '^#include "segue/cuda.cuh"$' "$source/README.md")|" \
+      -e "s|^using P = .*|$(grep -m 1 '^using P = Policy<Bf16, Cuda>;$' "$source/README.md")|" >"$work/main.cu"
+  "$compiler" -std=c++20 -arch=sm_80 -O0 "-I$source/include" "${@//-isystem/-isystem=}" "$work/main.cu" -o "$work/consumer" -lcublasLt
+  if ! nvidia-smi -L >/dev/null 2>&1; then
+    echo "there is no GPU to run it on"
+    exit 0
+  fi
+  "$work/consumer" | tee "$work/log"
+  awk '/^step/ { if (!n++) first = $4; last = $4 } END { exit !(n > 1 && last < 0.8 * first) }' "$work/log"
+  ;;
+find_package_cuda)
+  "$cmake" --install "$binary" --prefix "$work/prefix" >/dev/null
+  configure -S "$here/find_package_cuda" "-DCMAKE_PREFIX_PATH=$work/prefix" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+  "$cmake" --build "$work/build"
+  ;;
 plain)
   "$compiler" -std=c++20 -O0 "-I$source/include" "$@" "$here/plain/main.cpp" -o "$work/consumer"
   "$work/consumer"

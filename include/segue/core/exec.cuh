@@ -34,7 +34,7 @@ class Exec<Cuda> {
     /// unless told otherwise, which cannot be captured. Nothing: a stream of the Exec's own.
     std::optional<cudaStream_t> stream{};
     int device = -1;                         ///< -1: the device that is current
-    /// Two runs give the same bits. Off, GEMM choices may be measured and split sums taken in any order.
+    /// Two runs give the same bits. Off, products may be measured (`ops::tune_gemms`), and choices differ from run to run.
     bool deterministic = true;
   };
 

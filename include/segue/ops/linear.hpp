@@ -48,7 +48,7 @@ std::size_t linear_backward_input_through_activation_workspace_bytes(const Exec<
 ///
 /// Shapes: x (M, K), weight (N, K), bias (N) or `{}`, y and pre_activation (M, N); pre_activation or `{}` receives the
 /// value before the activation, for the backward. Row strides are free.
-/// Dtypes, aliasing, determinism, errors: as `gemm`. A row's bits do not depend on the other rows.
+/// Dtypes, aliasing, determinism, errors: as `gemm`. On Cpu a row's bits do not depend on the other rows.
 template <class Device, class X, class W, class Y,
           class Bias = View<const typename W::value_type, 1, typename Device::Space>>
 void linear_forward(Exec<Device>& exec, const X& x, const W& weight, const Bias& bias, Activation activation,
@@ -63,7 +63,7 @@ void linear_forward(Exec<Device>& exec, const X& x, const W& weight, const Bias&
 }
 
 /// dx = dy · weight (or dx += ...). Shapes: dy (M, N), weight (N, K), dx (M, K).
-/// Determinism: as `gemm`; a row's bits do not depend on the other rows.
+/// Determinism: as `gemm`; on Cpu a row's bits do not depend on the other rows.
 template <class Device, class DY, class W, class DX>
 void linear_backward_input(Exec<Device>& exec, const DY& dy, const W& weight, const DX& dx, GradMode mode,
                            View<std::byte, 1, typename Device::Space> scratch) {
