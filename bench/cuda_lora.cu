@@ -25,9 +25,8 @@ void linear_step(benchmark::State& state, std::int64_t in, std::int64_t out, boo
   });
   if (adapted) {
     linear.add(exec, {.rank = static_cast<int>(rank), .alpha = static_cast<double>(rank)}, exec.random().next());
-    linear.find("default")->b.set(exec, [&](const auto& b) {
-      ops::fill_normal(exec, b, exec.random().next(), 0.0, 0.02);
-    });
+    linear.find("default")->b.set(exec,
+                                  [&](const auto& b) { ops::fill_normal(exec, b, exec.random().next(), 0.0, 0.02); });
   }
   // Activations as a model hands them on: with the spare columns that adapters use.
   const nn::Parameter<T, 2, CudaSpace, T, T> x(exec.rows<T, 2>({m, in}));

@@ -290,10 +290,9 @@ TEST_CASE("one slot of a stack is written where it is named") {
   CHECK(one.shape() == Shape<3>{1, 2, 24});
   CHECK(testing::relative_error(one.cview()[0], stack.cview()[1]) == 0.0);
   CHECK(testing::relative_error(one.cview()[0], stack.cview()[0]) > 0.1);
-  CHECK(contains(message_of<InputError>([&] {
-                   adapters::write_diffusers_adapter(s.model, s.exec, file, {.adapter = "other"});
-                 }),
-                 "adapter 'other'"));
+  CHECK(contains(
+      message_of<InputError>([&] { adapters::write_diffusers_adapter(s.model, s.exec, file, {.adapter = "other"}); }),
+      "adapter 'other'"));
 }
 
 TEST_CASE("the patch embedding's adapter is a convolution in files") {

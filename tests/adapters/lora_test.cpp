@@ -83,8 +83,7 @@ TEST_CASE("rank 0 leaves a linear as it is") {
   disturb(g, "some", 4);
   CHECK(!same_bits(answer(g), base));
   adapters::for_each_lora(g.model, [&](std::string_view name, auto& linear) {
-    const bool out =
-        !name.starts_with("blocks.") || name == "blocks.0.attn1.to_q" || name.ends_with("attn2.to_v");
+    const bool out = !name.starts_with("blocks.") || name == "blocks.0.attn1.to_q" || name.ends_with("attn2.to_v");
     CHECK((linear.find("some") == nullptr) == out);
     if (name.ends_with("ffn.net.2")) CHECK(linear.find("some")->spec.rank == 5);
   });

@@ -212,7 +212,8 @@ TEST_CASE("a block whose inputs are constants is checkpointed only if it trains"
     return functional::multiply(c, x, w.var());
   };
   const Var<float, 1, HostSpace> x(make(exec, {5, 7}));
-  const auto constant = checkpoint(ctx, [](auto& c, const auto& v) { return functional::silu(c, v); }, x);
+  const auto constant = checkpoint(
+      ctx, [](auto& c, const auto& v) { return functional::silu(c, v); }, x);
   CHECK(!constant.requires_grad());
   CHECK(ctx.tape().size() == 0);
   const auto y = checkpoint(ctx, block, x);

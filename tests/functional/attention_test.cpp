@@ -55,12 +55,18 @@ TEST_CASE("gradients of attention agree with central differences") {
     auto v = bench.activation<3>({batch, tk, heads * head_dim});
     auto mask = bench.exec.empty<std::uint8_t, 2>({batch, tk});
     for (std::int64_t i = 0; i < mask.size(); ++i) mask.data_handle()[i] = i % 3 == 1 ? 0 : 1;
-    check_operator("all keys", bench, [&](auto& ctx, const auto& a, const auto& b, const auto& c) {
-      return functional::attention(ctx, a, b, c, heads);
-    }, q, k, v);
-    check_operator("masked", bench, [&](auto& ctx, const auto& a, const auto& b, const auto& c) {
-      return functional::attention(ctx, a, b, c, heads, mask);
-    }, q, k, v);
+    check_operator(
+        "all keys", bench,
+        [&](auto& ctx, const auto& a, const auto& b, const auto& c) {
+          return functional::attention(ctx, a, b, c, heads);
+        },
+        q, k, v);
+    check_operator(
+        "masked", bench,
+        [&](auto& ctx, const auto& a, const auto& b, const auto& c) {
+          return functional::attention(ctx, a, b, c, heads, mask);
+        },
+        q, k, v);
   };
   check(2, 3, 5, 2, 4);
   check(1, 1, 1, 1, 1);
@@ -72,7 +78,8 @@ TEST_CASE("gradients of attention agree with central differences") {
 TEST_CASE("one value may be query, key and value at once") {
   Bench<Fp64> bench;
   auto x = bench.activation<3>({2, 4, 6});
-  check_operator("self", bench, [](auto& ctx, const auto& a) { return functional::attention(ctx, a, a, a, 3); }, x);
+  check_operator(
+      "self", bench, [](auto& ctx, const auto& a) { return functional::attention(ctx, a, a, a, 3); }, x);
 }
 
 TEST_CASE("a sample without any key to attend to is zero and passes no gradient on") {
@@ -113,8 +120,10 @@ TEST_CASE("attention names what does not fit") {
   const auto q = bench.random<3>({2, 3, 6});
   CHECK(message_of<InputError>([&] { (void)functional::attention(bench.ctx, q, q, q, 4); }) ==
         "attention: heads is 4, expected a divisor of 6");
-  CHECK(message_of<InputError>([&] { (void)functional::attention(bench.ctx, q, bench.random<3>({1, 5, 6}), q, 2); }) !=
-        "(nothing was thrown)");
-  CHECK(message_of<InputError>([&] { (void)functional::attention(bench.ctx, q, bench.random<3>({2, 3, 8}), q, 2); }) !=
-        "(nothing was thrown)");
+  CHECK(message_of<InputError>([&] {
+          (void)functional::attention(bench.ctx, q, bench.random<3>({1, 5, 6}), q, 2);
+        }) != "(nothing was thrown)");
+  CHECK(message_of<InputError>([&] {
+          (void)functional::attention(bench.ctx, q, bench.random<3>({2, 3, 8}), q, 2);
+        }) != "(nothing was thrown)");
 }

@@ -36,19 +36,17 @@ void binary_as_recorded(const std::string& name, F&& f) {
 template <class Precision>
 void all_as_recorded() {
   unary_as_recorded<Precision>("silu", [](auto& r, const auto& x) { return functional::silu(r.ctx, x); });
-  unary_as_recorded<Precision>("gelu_tanh", [](auto& r, const auto& x) {
-    return functional::activation(r.ctx, ops::Activation::gelu_tanh, x);
-  });
-  unary_as_recorded<Precision>("gelu_exact", [](auto& r, const auto& x) {
-    return functional::activation(r.ctx, ops::Activation::gelu, x);
-  });
+  unary_as_recorded<Precision>(
+      "gelu_tanh", [](auto& r, const auto& x) { return functional::activation(r.ctx, ops::Activation::gelu_tanh, x); });
+  unary_as_recorded<Precision>(
+      "gelu_exact", [](auto& r, const auto& x) { return functional::activation(r.ctx, ops::Activation::gelu, x); });
   unary_as_recorded<Precision>("scale", [](auto& r, const auto& x) {
     return functional::scale(r.ctx, x, r.template parameter<double>("factor"));
   });
-  binary_as_recorded<Precision>("add", [](auto& ctx, const auto& x, const auto& z) { return functional::add(ctx, x, z); });
-  binary_as_recorded<Precision>("mul", [](auto& ctx, const auto& x, const auto& z) {
-    return functional::multiply(ctx, x, z);
-  });
+  binary_as_recorded<Precision>("add",
+                                [](auto& ctx, const auto& x, const auto& z) { return functional::add(ctx, x, z); });
+  binary_as_recorded<Precision>(
+      "mul", [](auto& ctx, const auto& x, const auto& z) { return functional::multiply(ctx, x, z); });
 }
 
 }  // namespace
@@ -65,21 +63,26 @@ TEST_CASE("gradients of pointwise operators agree with central differences") {
     Bench<Fp64> bench;
     auto x = bench.activation<2>(shape, 1.5);
     auto z = bench.activation<2>(shape);
-    for (const auto kind : {ops::Activation::gelu_tanh, ops::Activation::gelu, ops::Activation::silu,
-                            ops::Activation::none})
-      check_operator("activation " + std::to_string(static_cast<int>(kind)), bench, [&](auto& ctx, const auto& v) {
-        return functional::activation(ctx, kind, v);
-      }, x);
-    check_operator("add", bench, [](auto& ctx, const auto& a, const auto& b) { return functional::add(ctx, a, b); }, x, z);
-    check_operator("scale", bench, [](auto& ctx, const auto& a) { return functional::scale(ctx, a, -1.5); }, x);
-    check_operator("multiply", bench, [](auto& ctx, const auto& a, const auto& b) {
-      return functional::multiply(ctx, a, b);
-    }, x, z);
-    check_operator("square", bench, [](auto& ctx, const auto& a) { return functional::multiply(ctx, a, a); }, x);
-    check_operator("dropout", bench, [](auto& ctx, const auto& a) { return functional::dropout(ctx, a, 0.3); }, x);
-    check_operator("chain of recipes", bench, [](auto& ctx, const auto& a) {
-      return functional::silu(ctx, functional::silu(ctx, functional::silu(ctx, a)));
-    }, x);
+    for (const auto kind :
+         {ops::Activation::gelu_tanh, ops::Activation::gelu, ops::Activation::silu, ops::Activation::none})
+      check_operator(
+          "activation " + std::to_string(static_cast<int>(kind)), bench,
+          [&](auto& ctx, const auto& v) { return functional::activation(ctx, kind, v); }, x);
+    check_operator(
+        "add", bench, [](auto& ctx, const auto& a, const auto& b) { return functional::add(ctx, a, b); }, x, z);
+    check_operator(
+        "scale", bench, [](auto& ctx, const auto& a) { return functional::scale(ctx, a, -1.5); }, x);
+    check_operator(
+        "multiply", bench, [](auto& ctx, const auto& a, const auto& b) { return functional::multiply(ctx, a, b); }, x,
+        z);
+    check_operator(
+        "square", bench, [](auto& ctx, const auto& a) { return functional::multiply(ctx, a, a); }, x);
+    check_operator(
+        "dropout", bench, [](auto& ctx, const auto& a) { return functional::dropout(ctx, a, 0.3); }, x);
+    check_operator(
+        "chain of recipes", bench,
+        [](auto& ctx, const auto& a) { return functional::silu(ctx, functional::silu(ctx, functional::silu(ctx, a))); },
+        x);
   };
   check({3, 7});
   check({1, 1});
@@ -161,17 +164,20 @@ TEST_CASE("sinusoids of timesteps agree with diffusers") {
     r.expect(y, "y");
     r.expect(y, "y_exact");
     const auto narrow = functional::sinusoidal_embedding<bfloat16>(r.ctx, t, dim);
-    for (std::int64_t i = 0; i < y.size(); ++i) CHECK(narrow.data_handle()[i].bits == bfloat16(y.data_handle()[i]).bits);
+    for (std::int64_t i = 0; i < y.size(); ++i)
+      CHECK(narrow.data_handle()[i].bits == bfloat16(y.data_handle()[i]).bits);
   }
 }
 
 TEST_CASE("pointwise operators name what does not fit") {
   Bench<Fp32> bench;
   const auto x = bench.random<2>({3, 4});
-  CHECK(message_of<InputError>([&] { (void)functional::add(bench.ctx, x, bench.random<2>({3, 5})); }) ==
-        "add: shape of b is (3, 5), expected (3, 4)");
-  CHECK(message_of<InputError>([&] { (void)functional::multiply(bench.ctx, x, bench.random<2>({4, 4})); }) ==
-        "multiply: shape of b is (4, 4), expected (3, 4)");
+  CHECK(message_of<InputError>([&] {
+          (void)functional::add(bench.ctx, x, bench.random<2>({3, 5}));
+        }) == "add: shape of b is (3, 5), expected (3, 4)");
+  CHECK(message_of<InputError>([&] {
+          (void)functional::multiply(bench.ctx, x, bench.random<2>({4, 4}));
+        }) == "multiply: shape of b is (4, 4), expected (3, 4)");
   CHECK(contains(message_of<InputError>([&] { (void)functional::dropout(bench.ctx, x, 1.0); }),
                  "expected a number in [0, 1)"));
 }

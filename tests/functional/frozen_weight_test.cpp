@@ -59,7 +59,8 @@ static_assert(!FrozenWeight<int>);
 Int8Weight make_weight(Bench<Fp32>& bench, std::int64_t out, std::int64_t in) {
   Int8Weight w{bench.exec.empty<std::int8_t, 2>({out, in}),
                bench.random<2>({out, ceil_div(in, Int8Weight::block)}, 0.01)};
-  for (std::int64_t i = 0; i < w.codes.size(); ++i) w.codes.data_handle()[i] = static_cast<std::int8_t>(i * 37 % 251 - 125);
+  for (std::int64_t i = 0; i < w.codes.size(); ++i)
+    w.codes.data_handle()[i] = static_cast<std::int8_t>(i * 37 % 251 - 125);
   return w;
 }
 

@@ -67,12 +67,18 @@ TEST_CASE("gradients of linear agree with central differences") {
     auto x = bench.activation<3>(shape);
     auto weight = bench.weight<2>({out, shape[2]}, 0.5);
     auto bias = bench.weight<1>({out}, 0.5);
-    check_operator("with a bias", bench, [&](auto& ctx, const auto& xv, const auto& w, const auto& b) {
-      return functional::linear(ctx, xv, w, b, activation);
-    }, x, weight, bias);
-    check_operator("without a bias", bench, [&](auto& ctx, const auto& xv, const auto& w) {
-      return functional::linear(ctx, xv, w, Tensor<double, 1, HostSpace>(), activation);
-    }, x, weight);
+    check_operator(
+        "with a bias", bench,
+        [&](auto& ctx, const auto& xv, const auto& w, const auto& b) {
+          return functional::linear(ctx, xv, w, b, activation);
+        },
+        x, weight, bias);
+    check_operator(
+        "without a bias", bench,
+        [&](auto& ctx, const auto& xv, const auto& w) {
+          return functional::linear(ctx, xv, w, Tensor<double, 1, HostSpace>(), activation);
+        },
+        x, weight);
   };
   check({2, 3, 5}, 7, Activation::none);
   check({2, 3, 5}, 7, Activation::gelu_tanh);
@@ -124,8 +130,9 @@ TEST_CASE("linear names what does not fit") {
   Bench<Fp32> bench;
   const auto x = bench.random<2>({3, 5});
   const Tensor<float, 1, HostSpace> none;
-  CHECK(message_of<InputError>([&] { (void)functional::linear(bench.ctx, x, bench.random<2>({4, 6}), none); }) ==
-        "linear: last extent of x is 5, expected 6");
+  CHECK(message_of<InputError>([&] {
+          (void)functional::linear(bench.ctx, x, bench.random<2>({4, 6}), none);
+        }) == "linear: last extent of x is 5, expected 6");
   CHECK(contains(message_of<InputError>([&] {
                    (void)functional::linear(bench.ctx, x, bench.random<2>({4, 5}), bench.random<1>({3}));
                  }),

@@ -59,16 +59,21 @@ TEST_CASE("gradients of LoRA agree with central differences") {
     auto b = bench.weight<3>({slots, out, rank}, 0.5);
     auto a2 = bench.weight<3>({slots, 1, shape[2]}, 0.5);
     auto b2 = bench.weight<3>({slots, out, 1}, 0.5);
-    check_operator<false>("two updates", bench, [&](auto& ctx, const auto& xv, const auto& av, const auto& bv,
-                                                    const auto& a2v, const auto& b2v) {
-      const std::array<Delta64, 2> deltas{Delta64{av, bv, 1.5, dropout}, Delta64{a2v, b2v, -0.5, dropout / 2}};
-      return functional::lora_linear(ctx, xv, weight, bias, std::span<const Delta64>(deltas), activation, samples);
-    }, x, a, b, a2, b2);
-    check_operator<false>("one update of a constant", bench, [&](auto& ctx, const auto& av, const auto& bv) {
-      const std::array<Delta64, 1> deltas{Delta64{av, bv, 2.0, dropout}};
-      return functional::lora_linear(ctx, x.value(), weight, Tensor<double, 1, HostSpace>(),
-                                     std::span<const Delta64>(deltas), activation, samples);
-    }, a, b);
+    check_operator<false>(
+        "two updates", bench,
+        [&](auto& ctx, const auto& xv, const auto& av, const auto& bv, const auto& a2v, const auto& b2v) {
+          const std::array<Delta64, 2> deltas{Delta64{av, bv, 1.5, dropout}, Delta64{a2v, b2v, -0.5, dropout / 2}};
+          return functional::lora_linear(ctx, xv, weight, bias, std::span<const Delta64>(deltas), activation, samples);
+        },
+        x, a, b, a2, b2);
+    check_operator<false>(
+        "one update of a constant", bench,
+        [&](auto& ctx, const auto& av, const auto& bv) {
+          const std::array<Delta64, 1> deltas{Delta64{av, bv, 2.0, dropout}};
+          return functional::lora_linear(ctx, x.value(), weight, Tensor<double, 1, HostSpace>(),
+                                         std::span<const Delta64>(deltas), activation, samples);
+        },
+        a, b);
   };
   check({2, 3, 5}, 7, 2, Activation::none, 1, {}, 0.0);
   check({2, 3, 5}, 7, 3, Activation::gelu_tanh, 1, {}, 0.4);
@@ -100,12 +105,13 @@ TEST_CASE("every sample uses its own slot, with the bits it would have alone") {
   const auto b = bench.weight<3>({2, 4, 3});
   const std::array<Delta32, 1> stacked{Delta32{a.var(), b.var(), 2.0, 0.0}};
   const std::vector<std::int32_t> slots{1, 0, 1};
-  const auto y = functional::lora_linear(bench.ctx, x, weight, bias, std::span<const Delta32>(stacked),
-                                         Activation::silu, slots);
+  const auto y =
+      functional::lora_linear(bench.ctx, x, weight, bias, std::span<const Delta32>(stacked), Activation::silu, slots);
   bench.ctx.tape().clear();
   for (std::int64_t i = 0; i < 3; ++i) {
     const std::int64_t slot = slots[static_cast<std::size_t>(i)];
-    const nn::Parameter<float, 3, HostSpace> ai(a.value().slice(0, slot, slot + 1)), bi(b.value().slice(0, slot, slot + 1));
+    const nn::Parameter<float, 3, HostSpace> ai(a.value().slice(0, slot, slot + 1)),
+        bi(b.value().slice(0, slot, slot + 1));
     const std::array<Delta32, 1> one{Delta32{ai.var(), bi.var(), 2.0, 0.0}};
     const auto alone = functional::lora_linear(bench.ctx, x.slice(0, i, i + 1), weight, bias,
                                                std::span<const Delta32>(one), Activation::silu);

@@ -28,10 +28,9 @@ void norm_as_recorded(const std::string& name) {
   const auto weight = r.template weight<1, float>("weight");
   const auto bias = r.template weight<1, float>("bias");
   const double eps = r.template parameter<double>("eps");
-  const auto y = name.starts_with("layer_norm")
-                     ? functional::layer_norm(r.ctx, x.var(), weight.var(), bias.var(),
-                                              functional::Unmodulated<HostSpace>{}, eps)
-                     : functional::rms_norm(r.ctx, x.var(), weight.var(), eps);
+  const auto y = name.starts_with("layer_norm") ? functional::layer_norm(r.ctx, x.var(), weight.var(), bias.var(),
+                                                                         functional::Unmodulated<HostSpace>{}, eps)
+                                                : functional::rms_norm(r.ctx, x.var(), weight.var(), eps);
   // Rows far from zero, or tiny: what rounding x to float costs, times 1/deviation.
   if (name.ends_with("offset")) r.atol = 1e-4;
   r.expect(y.value(), "y");
@@ -59,8 +58,8 @@ void modulated_as_recorded(const std::string& name) {
     modulation.rows_per_group = tokens;
   else
     modulation.group = table_rows(r, groups);
-  const auto y = functional::layer_norm(r.ctx, x.var(), weight.var(), bias.var(), modulation,
-                                        r.template parameter<double>("eps"));
+  const auto y =
+      functional::layer_norm(r.ctx, x.var(), weight.var(), bias.var(), modulation, r.template parameter<double>("eps"));
   r.expect(y.value(), "y");
   r.ctx.backward(y, r.template tensor<3>("dy"));
   r.expect_gradient(x, "dx");
@@ -115,21 +114,28 @@ TEST_CASE("gradients of the norms agree with central differences") {
     auto scale = bench.weight<2>({shape[0], dim}, 0.5);
     auto shift = bench.weight<2>({shape[0], dim}, 0.5);
     const Tensor<double, 1, HostSpace> none;
-    check_operator("layer_norm", bench, [&](auto& ctx, const auto& xv) {
-      return functional::layer_norm(ctx, xv, none, none, functional::Unmodulated<HostSpace>{}, 1e-5);
-    }, x);
-    check_operator("affine layer_norm", bench, [&](auto& ctx, const auto& xv, const auto& w, const auto& b) {
-      return functional::layer_norm(ctx, xv, w, b, functional::Unmodulated<HostSpace>{}, 1e-5);
-    }, x, weight, bias);
-    check_operator("affine and modulated layer_norm", bench,
-                   [&](auto& ctx, const auto& xv, const auto& w, const auto& b, const auto& s, const auto& t) {
-                     const functional::Modulation<std::remove_cvref_t<decltype(s)>> m{s, t, {}, shape[1]};
-                     return functional::layer_norm(ctx, xv, w, b, m, 1e-5);
-                   },
-                   x, weight, bias, scale, shift);
-    check_operator("rms_norm", bench, [&](auto& ctx, const auto& xv, const auto& w) {
-      return functional::rms_norm(ctx, xv, w, 1e-5);
-    }, x, weight);
+    check_operator(
+        "layer_norm", bench,
+        [&](auto& ctx, const auto& xv) {
+          return functional::layer_norm(ctx, xv, none, none, functional::Unmodulated<HostSpace>{}, 1e-5);
+        },
+        x);
+    check_operator(
+        "affine layer_norm", bench,
+        [&](auto& ctx, const auto& xv, const auto& w, const auto& b) {
+          return functional::layer_norm(ctx, xv, w, b, functional::Unmodulated<HostSpace>{}, 1e-5);
+        },
+        x, weight, bias);
+    check_operator(
+        "affine and modulated layer_norm", bench,
+        [&](auto& ctx, const auto& xv, const auto& w, const auto& b, const auto& s, const auto& t) {
+          const functional::Modulation<std::remove_cvref_t<decltype(s)>> m{s, t, {}, shape[1]};
+          return functional::layer_norm(ctx, xv, w, b, m, 1e-5);
+        },
+        x, weight, bias, scale, shift);
+    check_operator(
+        "rms_norm", bench,
+        [&](auto& ctx, const auto& xv, const auto& w) { return functional::rms_norm(ctx, xv, w, 1e-5); }, x, weight);
   };
   check({2, 3, 7});
   check({3, 1, 2});
@@ -147,14 +153,17 @@ TEST_CASE("tokens of one table row may lie anywhere") {
   const std::int32_t rows[] = {2, 0, 2, 2, 0};  // row 1: nobody
   for (int i = 0; i < 5; ++i) group(i) = rows[i];
   const Tensor<double, 1, HostSpace> none;
-  check_operator("grouped", bench, [&](auto& ctx, const auto& xv, const auto& s, const auto& t) {
-    const functional::Modulation<std::remove_cvref_t<decltype(s)>> m{s, t, group, 0};
-    return functional::layer_norm(ctx, xv, none, none, m, 1e-5);
-  }, x, scale, shift);
-  bench.ctx.backward(functional::layer_norm(bench.ctx, x.var(), none, none,
-                                            functional::Modulation<Var<double, 2, HostSpace>>{scale.var(), shift.var(), group},
-                                            1e-5),
-                     bench.random<2>({5, 4}));
+  check_operator(
+      "grouped", bench,
+      [&](auto& ctx, const auto& xv, const auto& s, const auto& t) {
+        const functional::Modulation<std::remove_cvref_t<decltype(s)>> m{s, t, group, 0};
+        return functional::layer_norm(ctx, xv, none, none, m, 1e-5);
+      },
+      x, scale, shift);
+  bench.ctx.backward(
+      functional::layer_norm(bench.ctx, x.var(), none, none,
+                             functional::Modulation<Var<double, 2, HostSpace>>{scale.var(), shift.var(), group}, 1e-5),
+      bench.random<2>({5, 4}));
   CHECK(shift.slot().grad()(1, 2) == 0.0);
   CHECK(shift.slot().grad()(2, 2) != 0.0);
 }

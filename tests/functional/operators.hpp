@@ -38,7 +38,9 @@ class NanAllocator final : public Allocator {
   HostAllocator heap_;
 };
 
-inline Exec<Cpu>::Options nan_memory() { return {.threads = 2, .seed = 11, .allocator = std::make_shared<NanAllocator>()}; }
+inline Exec<Cpu>::Options nan_memory() {
+  return {.threads = 2, .seed = 11, .allocator = std::make_shared<NanAllocator>()};
+}
 
 /// An activation that carries a gradient of its own type, as inside a model.
 template <class T, int Rank>
@@ -229,7 +231,8 @@ void check_operator(const std::string& name, Bench<Fp64>& bench, F&& f, Leaf&...
       (same(leaf, std::get<I>(rebuilt), I), ...);
     };
     (freeze(leaf, I), ...);
-  }(std::index_sequence_for<Leaf...>{});
+  }
+  (std::index_sequence_for<Leaf...>{});
 
   // Planning hands out addresses without memory: an operator that touched them would crash.
   const auto peak = [&](bool planning) {

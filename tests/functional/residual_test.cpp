@@ -35,7 +35,9 @@ struct GatedCase : Recorded<Precision> {
     for (std::int64_t i = 0; i < group.size(); ++i)
       group(i) = recorded.data_handle()[i] + static_cast<std::int32_t>(i / tokens * groups);
   }
-  std::size_t row(const char* key) const { return static_cast<std::size_t>(this->template parameter<std::int64_t>(key)); }
+  std::size_t row(const char* key) const {
+    return static_cast<std::size_t>(this->template parameter<std::int64_t>(key));
+  }
   functional::Gate<Var<float, 2, HostSpace>> gate(const Var<float, 2, HostSpace>& value) const {
     return {value, group, rows_per_group};
   }
@@ -70,8 +72,8 @@ TEST_CASE("a residual whose sum goes on beside its norm agrees with PyTorch") {
   const auto parts = functional::unbind<6>(r.ctx, r.table.var());
   const auto h = functional::gated_residual(r.ctx, r.x.var(), r.h.var(), r.gate(parts[r.row("gate_row")]));
   const Tensor<float, 1, HostSpace> none;
-  const functional::Modulation<Var<float, 2, HostSpace>> modulation{parts[r.row("scale_row")], parts[r.row("shift_row")],
-                                                                    r.group, r.rows_per_group};
+  const functional::Modulation<Var<float, 2, HostSpace>> modulation{
+      parts[r.row("scale_row")], parts[r.row("shift_row")], r.group, r.rows_per_group};
   const auto y = functional::layer_norm(r.ctx, h, none, none, modulation, r.parameter<double>("eps"));
   r.expect(h.value(), "h");
   r.expect(y.value(), "y");
@@ -88,17 +90,23 @@ TEST_CASE("gradients of residuals agree with central differences") {
     auto x = bench.activation<3>(shape);
     auto h = bench.activation<3>(shape);
     auto gate = bench.weight<2>({shape[0], shape[2]});
-    check_operator("gated", bench, [&](auto& ctx, const auto& xv, const auto& hv, const auto& g) {
-      return functional::gated_residual(ctx, xv, hv,
-                                        functional::Gate<std::remove_cvref_t<decltype(g)>>{g, {}, shape[1]});
-    }, x, h, gate);
-    check_operator("plain", bench, [](auto& ctx, const auto& xv, const auto& hv) {
-      return functional::residual(ctx, xv, hv);
-    }, x, h);
-    check_operator("x + gate·x", bench, [&](auto& ctx, const auto& xv, const auto& g) {
-      return functional::gated_residual(ctx, xv, xv,
-                                        functional::Gate<std::remove_cvref_t<decltype(g)>>{g, {}, shape[1]});
-    }, x, gate);
+    check_operator(
+        "gated", bench,
+        [&](auto& ctx, const auto& xv, const auto& hv, const auto& g) {
+          return functional::gated_residual(ctx, xv, hv,
+                                            functional::Gate<std::remove_cvref_t<decltype(g)>>{g, {}, shape[1]});
+        },
+        x, h, gate);
+    check_operator(
+        "plain", bench, [](auto& ctx, const auto& xv, const auto& hv) { return functional::residual(ctx, xv, hv); }, x,
+        h);
+    check_operator(
+        "x + gate·x", bench,
+        [&](auto& ctx, const auto& xv, const auto& g) {
+          return functional::gated_residual(ctx, xv, xv,
+                                            functional::Gate<std::remove_cvref_t<decltype(g)>>{g, {}, shape[1]});
+        },
+        x, gate);
   };
   check({2, 3, 5});
   check({1, 1, 1});
@@ -114,9 +122,8 @@ TEST_CASE("a residual keeps its branch only if the gate trains") {
     const std::size_t before = bench.exec.pool().statistics().current_bytes;
     std::size_t held = 0;
     {
-      const auto y = functional::gated_residual(
-          bench.ctx, x.var(), functional::scale(bench.ctx, x.var(), 2.0),
-          functional::Gate<Var<float, 2, HostSpace>>{gate.var(), {}, 64});
+      const auto y = functional::gated_residual(bench.ctx, x.var(), functional::scale(bench.ctx, x.var(), 2.0),
+                                                functional::Gate<Var<float, 2, HostSpace>>{gate.var(), {}, 64});
       held = bench.exec.pool().statistics().current_bytes - before;
       CHECK(y.requires_grad());
     }
@@ -134,9 +141,9 @@ TEST_CASE("gradients of a learned table agree with central differences") {
     Bench<Fp64> bench;
     auto table = bench.weight<3>({1, n, c});
     auto x = bench.activation<3>({s, broadcast ? 1 : n, c});
-    check_operator("add_table", bench, [](auto& ctx, const auto& t, const auto& xv) {
-      return functional::add_table(ctx, t, xv);
-    }, table, x);
+    check_operator(
+        "add_table", bench, [](auto& ctx, const auto& t, const auto& xv) { return functional::add_table(ctx, t, xv); },
+        table, x);
   };
   check(3, 6, 5, false);
   check(3, 6, 5, true);
@@ -168,6 +175,7 @@ TEST_CASE("add_table adds the table to every sample and names what does not fit"
   for (int s = 0; s < 2; ++s)
     for (int n = 0; n < 2; ++n)
       for (int c = 0; c < 3; ++c) CHECK(y(s, n, c) == table(0, n, c) + x(s, 0, c));
-  CHECK(message_of<InputError>([&] { (void)functional::add_table(bench.ctx, table, bench.random<3>({2, 3, 3})); }) ==
-        "add_table: shape of x is (2, 3, 3), expected (2, 2, 3) or (2, 1, 3)");
+  CHECK(message_of<InputError>([&] {
+          (void)functional::add_table(bench.ctx, table, bench.random<3>({2, 3, 3}));
+        }) == "add_table: shape of x is (2, 3, 3), expected (2, 2, 3) or (2, 1, 3)");
 }

@@ -16,7 +16,8 @@ void rope_as_recorded(const std::string& name) {
   const auto weight = r.template weight<1, float>("weight");
   const auto heads = r.template parameter<int>("heads"), head_dim = r.template parameter<int>("head_dim");
   const auto grid = r.template parameter<std::vector<std::int64_t>>("grid");
-  const auto rope = make_rotary_table(r.exec, {grid[0], grid[1], grid[2]}, head_dim, r.template parameter<double>("theta"));
+  const auto rope =
+      make_rotary_table(r.exec, {grid[0], grid[1], grid[2]}, head_dim, r.template parameter<double>("theta"));
   for (const auto& [got, part] : {std::pair(rope.cos, "cos"), std::pair(rope.sin, "sin")}) {
     INFO(part);
     CHECK(testing::allclose(got, r.template tensor<2, float>(part), 1e-6, 0).ok);
@@ -49,15 +50,22 @@ TEST_CASE("gradients of normalisation and rotation agree with central difference
     auto x = bench.activation<3>({batch, grid.tokens(), heads * head_dim}, 1.5);
     auto weight = bench.weight<1>({heads * head_dim}, 0.4, 1.0);
     const auto rope = make_rotary_table(bench.exec, grid, head_dim);
-    check_operator("rotated", bench, [&](auto& ctx, const auto& v, const auto& w) {
-      return functional::rms_norm_rope(ctx, v, w, rope, heads, 1e-5);
-    }, x, weight);
-    check_operator("without a table", bench, [&](auto& ctx, const auto& v, const auto& w) {
-      return functional::rms_norm_rope(ctx, v, w, {}, heads, 1e-5);
-    }, x, weight);
-    check_operator("without a weight", bench, [&](auto& ctx, const auto& v) {
-      return functional::rms_norm_rope(ctx, v, Tensor<double, 1, HostSpace>(), rope, heads, 1e-5);
-    }, x);
+    check_operator(
+        "rotated", bench,
+        [&](auto& ctx, const auto& v, const auto& w) {
+          return functional::rms_norm_rope(ctx, v, w, rope, heads, 1e-5);
+        },
+        x, weight);
+    check_operator(
+        "without a table", bench,
+        [&](auto& ctx, const auto& v, const auto& w) { return functional::rms_norm_rope(ctx, v, w, {}, heads, 1e-5); },
+        x, weight);
+    check_operator(
+        "without a weight", bench,
+        [&](auto& ctx, const auto& v) {
+          return functional::rms_norm_rope(ctx, v, Tensor<double, 1, HostSpace>(), rope, heads, 1e-5);
+        },
+        x);
   };
   check(2, {2, 1, 3}, 2, 6);
   check(1, {1, 1, 1}, 1, 2);

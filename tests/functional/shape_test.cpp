@@ -57,7 +57,8 @@ TEST_CASE("patch embedding agrees with PyTorch's Conv3d") {
 }
 
 TEST_CASE("unpatchify agrees with Wan to the bit") {
-  for (const char* patch : {"1x2x2", "1x8x8", "2x2x2"}) unpatchify_as_recorded<Fp32>(std::string("unpatchify_") + patch);
+  for (const char* patch : {"1x2x2", "1x8x8", "2x2x2"})
+    unpatchify_as_recorded<Fp32>(std::string("unpatchify_") + patch);
 }
 
 TEST_CASE("patches of narrow types stay close to PyTorch") {
@@ -70,20 +71,30 @@ TEST_CASE("gradients of patches agree with central differences, in both orders")
     Bench<Fp64> bench;
     auto clip = bench.activation<5>({2, 3, 2, 4, 2});
     auto tokens = bench.activation<3>({2, 2 * 2 * 1, 3 * 4});
-    check_operator("patchify", bench, [&](auto& ctx, const auto& x) {
-      return functional::patchify(ctx, x, {1, 2, 2}, order);
-    }, clip);
-    check_operator("unpatchify", bench, [&](auto& ctx, const auto& x) {
-      return functional::unpatchify(ctx, x, {1, 2, 2}, {2, 3, 2, 4, 2}, order);
-    }, tokens);
-    const auto back = functional::unpatchify(
-        bench.ctx, functional::patchify(bench.ctx, clip.value(), {2, 2, 2}, order), {2, 2, 2}, clip.shape(), order);
+    check_operator(
+        "patchify", bench,
+        [&](auto& ctx, const auto& x) {
+          return functional::patchify(ctx, x, {1, 2, 2}, order);
+        },
+        clip);
+    check_operator(
+        "unpatchify", bench,
+        [&](auto& ctx, const auto& x) {
+          return functional::unpatchify(ctx, x, {1, 2, 2}, {2, 3, 2, 4, 2}, order);
+        },
+        tokens);
+    const auto back = functional::unpatchify(bench.ctx, functional::patchify(bench.ctx, clip.value(), {2, 2, 2}, order),
+                                             {2, 2, 2}, clip.shape(), order);
     CHECK(same_bits(back, clip.value()));
   }
   Bench<Fp64> bench;
   auto none = bench.activation<5>({0, 3, 2, 4, 2});
-  check_operator("no clips", bench, [](auto& ctx, const auto& x) { return functional::patchify(ctx, x, {1, 2, 2}); },
-                 none);
+  check_operator(
+      "no clips", bench,
+      [](auto& ctx, const auto& x) {
+        return functional::patchify(ctx, x, {1, 2, 2});
+      },
+      none);
 }
 
 TEST_CASE("a patch outside the closed set is named") {
@@ -102,17 +113,23 @@ TEST_CASE("a patch outside the closed set is named") {
 TEST_CASE("gradients of reshape and unbind agree with central differences") {
   Bench<Fp64> bench;
   auto x = bench.activation<3>({2, 3, 4});
-  check_operator("reshape", bench, [](auto& ctx, const auto& v) {
-    return functional::reshape<2>(ctx, v, {6, 4});
-  }, x);
-  check_operator("unbind", bench, [](auto& ctx, const auto& v) {
-    const auto parts = functional::unbind<3>(ctx, v);
-    return functional::multiply(ctx, parts[0], functional::scale(ctx, parts[2], 1.5));
-  }, x);
+  check_operator(
+      "reshape", bench,
+      [](auto& ctx, const auto& v) {
+        return functional::reshape<2>(ctx, v, {6, 4});
+      },
+      x);
+  check_operator(
+      "unbind", bench,
+      [](auto& ctx, const auto& v) {
+        const auto parts = functional::unbind<3>(ctx, v);
+        return functional::multiply(ctx, parts[0], functional::scale(ctx, parts[2], 1.5));
+      },
+      x);
   auto none = bench.activation<3>({0, 2, 4});
-  check_operator("unbind of nothing", bench, [](auto& ctx, const auto& v) {
-    return functional::scale(ctx, functional::unbind<2>(ctx, v)[1], 2.0);
-  }, none);
+  check_operator(
+      "unbind of nothing", bench,
+      [](auto& ctx, const auto& v) { return functional::scale(ctx, functional::unbind<2>(ctx, v)[1], 2.0); }, none);
   const auto parts = functional::unbind<3>(bench.ctx, x.value());
   CHECK(parts[1](1, 2) == x.value()(1, 1, 2));
   CHECK(parts[1].data_handle() == x.value().data_handle() + 4);
@@ -173,10 +190,11 @@ TEST_CASE("gradients of mse agree with central differences") {
   auto x = bench.activation<5>({3, 2, 3, 2, 1});
   const auto target = bench.random<5>({3, 2, 3, 2, 1});
   const auto weight = bench.random<1, float>({3});
-  check_operator("mse", bench, [&](auto& ctx, const auto& v) { return functional::mse(ctx, v, target); }, x);
-  check_operator("weighted, two frames given", bench, [&](auto& ctx, const auto& v) {
-    return functional::mse(ctx, v, target, weight, 2);
-  }, x);
+  check_operator(
+      "mse", bench, [&](auto& ctx, const auto& v) { return functional::mse(ctx, v, target); }, x);
+  check_operator(
+      "weighted, two frames given", bench,
+      [&](auto& ctx, const auto& v) { return functional::mse(ctx, v, target, weight, 2); }, x);
   CHECK(contains(message_of<InputError>([&] { (void)functional::mse(bench.ctx, x.value(), target, {}, 3); }),
                  "first_frame"));
   const auto nothing = bench.random<5>({0, 2, 3, 2, 1});

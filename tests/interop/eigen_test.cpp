@@ -24,7 +24,8 @@ TEST_CASE("a view and its Eigen map are the same memory") {
   const View<const float, 2, HostSpace> constant = part;
   CHECK(interop::as_eigen(constant).sum() == 8 * 2.0f + 7.0f);
   const View<float, 2, HostSpace> columns(wide.data_handle(), {3, 2}, {8, 2});
-  CHECK(support::contains(support::message_of<InputError>([&] { (void)interop::as_eigen(columns); }), "not contiguous"));
+  CHECK(
+      support::contains(support::message_of<InputError>([&] { (void)interop::as_eigen(columns); }), "not contiguous"));
 }
 
 TEST_CASE("Eigen agrees with our product") {
@@ -34,7 +35,8 @@ TEST_CASE("Eigen agrees with our product") {
   const auto y = exec.empty<double, 2>({37, 23});
   const auto scratch = exec.empty<std::byte, 1>(
       {static_cast<std::int64_t>(ops::linear_forward_workspace_bytes<double, double, double>(exec, 37, 23, 19))});
-  ops::linear_forward(exec, x, weight, View<const double, 1, HostSpace>{}, ops::Activation::none, y, {}, scratch.view());
+  ops::linear_forward(exec, x, weight, View<const double, 1, HostSpace>{}, ops::Activation::none, y, {},
+                      scratch.view());
   CHECK((interop::as_eigen(y) - a * w.transpose()).norm() < 1e-13 * (a * w.transpose()).norm());
   const auto product = interop::from_eigen(exec, a * w.transpose());
   CHECK(product.shape() == y.shape());

@@ -52,8 +52,7 @@ std::string load_message(const std::string& path) {
   Frozen model(exec, folder.config);
   models::randomize_wan(model, exec, 3);
   const auto before = weights_of(model);
-  const std::string message =
-      message_of<InputError>([&] { models::load_weights(model, exec, io::Checkpoint(path)); });
+  const std::string message = message_of<InputError>([&] { models::load_weights(model, exec, io::Checkpoint(path)); });
   CHECK(weights_of(model) == before);
   return message;
 }

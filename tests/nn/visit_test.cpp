@@ -60,9 +60,8 @@ TEST_CASE("an adapter's leaves come beside the base, whose names stay") {
   for (const std::string& name : adapted)
     for (const char* which : {".lora_A.weight", ".lora_B.weight"}) expected.push_back(name + which);
   CHECK(names_of(model, nn::LeafKind::adapter) == expected);
-  nn::for_each_leaf(model, [](const auto& leaf) {
-    CHECK(leaf.adapter == (leaf.kind == nn::LeafKind::adapter ? "mine" : ""));
-  });
+  nn::for_each_leaf(
+      model, [](const auto& leaf) { CHECK(leaf.adapter == (leaf.kind == nn::LeafKind::adapter ? "mine" : "")); });
   auto names = names_of(model, nn::LeafKind::base);
   std::sort(names.begin(), names.end());
   CHECK(names == folder.weights.names());

@@ -33,7 +33,8 @@ double worst(const std::vector<double>& a, const std::vector<double>& b) {
 
 Clip make(Exec<Cpu>& exec, double first, double slope) {
   auto x = exec.empty<float, 5>({2, 1, 3, 2, 2});
-  for (std::int64_t i = 0; i < x.size(); ++i) x.data_handle()[i] = static_cast<float>(first + slope * static_cast<double>(i));
+  for (std::int64_t i = 0; i < x.size(); ++i)
+    x.data_handle()[i] = static_cast<float>(first + slope * static_cast<double>(i));
   return x;
 }
 
@@ -42,8 +43,8 @@ struct AdamsBashforth {
   Clip last;
   void begin() { last = {}; }
   template <class Device, class X, class V>
-  void step(Exec<Device>& exec, View<X, 5, typename Device::Space> x, View<V, 5, typename Device::Space> v, double sigma,
-            double sigma_next) {
+  void step(Exec<Device>& exec, View<X, 5, typename Device::Space> x, View<V, 5, typename Device::Space> v,
+            double sigma, double sigma_next) {
     const double h = sigma_next - sigma;
     if (last) {
       ops::axpby(exec, 1.5 * h, v, 1.0, x);
@@ -75,7 +76,8 @@ TEST_CASE("time grids are those of diffusers") {
       for (double& t : timesteps) t *= timestep_scale;
       CHECK(worst(timesteps, g.values("euler_sigmas" + tail + "timesteps")) < 2e-4);
     }
-  CHECK(support::message_of<InputError>([] { ShiftedGrid{}.sigmas(0); }) == "time grid: steps is 0, expected 1 or more");
+  CHECK(support::message_of<InputError>([] { ShiftedGrid{}.sigmas(0); }) ==
+        "time grid: steps is 0, expected 1 or more");
   CHECK(support::message_of<InputError>([] { ShiftedGrid{0.0}.sigmas(4); }).find("shift") != std::string::npos);
   CHECK(ShiftedGrid{3.0}.sigmas(1) == std::vector<double>{1.0, 0.0});
 }
@@ -104,7 +106,8 @@ TEST_CASE("Euler's trajectories are those of diffusers, step by step") {
         for (int s = 0; s < n; ++s) {
           for (std::int64_t i = 0; i < x.size(); ++i)
             v.data_handle()[i] = static_cast<float>(a * x.data_handle()[i] + b * sigmas[static_cast<std::size_t>(s)]);
-          scheduler.step(exec, x, v, {}, 1.0, sigmas[static_cast<std::size_t>(s)], sigmas[static_cast<std::size_t>(s) + 1]);
+          scheduler.step(exec, x, v, {}, 1.0, sigmas[static_cast<std::size_t>(s)],
+                         sigmas[static_cast<std::size_t>(s) + 1]);
           for (std::int64_t i = 0; i < x.size(); ++i)
             w = std::max(w, std::abs(static_cast<double>(x.data_handle()[i]) -
                                      static_cast<double>(expected.data_handle()[(s + 1) * x.size() + i])));

@@ -37,12 +37,11 @@ void check_sample(const std::string& name) {
   ops::copy(g.exec, trajectory.cview()[0], noise.view());
   schedulers::AnyScheduler<P> scheduler(schedulers::FlowMatching<>{.grid = {.shift = 3.0}});
   int watched = 0;
-  const auto clip = schedulers::sample(
-      ctx, g.model, scheduler, noise, condition, cond, {.steps = 4, .guidance = 3.0}, uncond,
-      [&](int step, const auto& x) {
-        CHECK(testing::relative_error(x.cview(), trajectory.cview()[step + 1]) < 2e-5);
-        ++watched;
-      });
+  const auto clip = schedulers::sample(ctx, g.model, scheduler, noise, condition, cond, {.steps = 4, .guidance = 3.0},
+                                       uncond, [&](int step, const auto& x) {
+                                         CHECK(testing::relative_error(x.cview(), trajectory.cview()[step + 1]) < 2e-5);
+                                         ++watched;
+                                       });
   CHECK(watched == 4);
   CHECK(testing::relative_error(clip.cview(), trajectory.cview()[4]) < 2e-5);
   CHECK(ctx.tape().size() == 0);
@@ -111,14 +110,15 @@ TEST_CASE("guidance 1 asks once a step, other guidance twice, and needs a negati
   const auto once = schedulers::sample(ctx, model, scheduler, noise, {}, text, {.steps = 6});
   CHECK(model.calls == 6);
   CHECK(std::abs(once.data_handle()[0] - 3) < 1e-5);
-  const auto twice = schedulers::sample(ctx, model, scheduler, noise, {}, text, {.steps = 6, .guidance = 2.0}, negative);
+  const auto twice =
+      schedulers::sample(ctx, model, scheduler, noise, {}, text, {.steps = 6, .guidance = 2.0}, negative);
   CHECK(model.calls == 18);
   CHECK(std::abs(twice.data_handle()[0] - (5 - (1 + 2 * (2 - 1)))) < 1e-5);
 
   CHECK(contains(message_of<InputError>([&] {
-          schedulers::sample(ctx, model, scheduler, noise, {}, text, {.steps = 6, .guidance = 2.0});
-        }),
-        "negative_text is empty"));
+                   schedulers::sample(ctx, model, scheduler, noise, {}, text, {.steps = 6, .guidance = 2.0});
+                 }),
+                 "negative_text is empty"));
   const auto other = exec.empty<float, 5>({1, 2, 1, 2, 3});
   CHECK(contains(message_of<InputError>([&] { schedulers::sample(ctx, model, scheduler, noise, other, text); }),
                  "sample: shape of condition"));

@@ -29,7 +29,8 @@ double discrepancy(std::vector<double> u) {
   double worst = 0;
   const double n = static_cast<double>(u.size());
   for (std::size_t i = 0; i < u.size(); ++i)
-    worst = std::max({worst, std::abs(u[i] - static_cast<double>(i) / n), std::abs(u[i] - static_cast<double>(i + 1) / n)});
+    worst =
+        std::max({worst, std::abs(u[i] - static_cast<double>(i) / n), std::abs(u[i] - static_cast<double>(i + 1) / n)});
   return worst;
 }
 

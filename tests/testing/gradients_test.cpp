@@ -20,8 +20,7 @@ TEST_CASE("allclose names the worst element") {
   a(0, 2) = 3.125f;
   const auto off = testing::allclose(a, b, 0.01, 0.01);
   CHECK_FALSE(off.ok);
-  CHECK(off.message ==
-        "2 of 6 elements differ, worst at (1, 0): got 4.25, expected 4, difference 0.25, allowed 0.05");
+  CHECK(off.message == "2 of 6 elements differ, worst at (1, 0): got 4.25, expected 4, difference 0.25, allowed 0.05");
   CHECK(testing::allclose(a, b, 0, 0.0625).ok);
   CHECK(testing::allclose(a, b, 0.25, 0).ok);
   CHECK_FALSE(testing::allclose(a, b, 0.2499, 0).ok);
@@ -71,7 +70,8 @@ TEST_CASE("check_gradients tells a right gradient from a wrong one") {
   dx(1, 2) = std::numeric_limits<double>::quiet_NaN();
   CHECK_FALSE(testing::check_gradients(loss, {{"x", x, dx}}).ok);
 
-  const auto message = support::message_of<InputError>(
-      [&] { testing::check_gradients(loss, {{"w", w, exec.empty<double, 1>({2})}}); });
+  const auto message = support::message_of<InputError>([&] {
+    testing::check_gradients(loss, {{"w", w, exec.empty<double, 1>({2})}});
+  });
   CHECK(message == "check_gradients: shape of the gradient of w is (2), expected (3)");
 }

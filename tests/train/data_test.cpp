@@ -88,9 +88,13 @@ TEST_CASE("every epoch shows every clip once, with its condition, in an order of
 TEST_CASE("a data set refuses what does not fit, and describes its contents") {
   Exec<Cpu> exec;
   auto data = numbers(exec, 2, 1);
-  CHECK(message_of<InputError>([&] { data.add(filled<4>(exec, {1, 3, 1, 2}, 0), {}, {}, "x.png"); }) ==
-        "x.png: shape of the clip is (1, 3, 1, 2), expected (1, 2, 1, 2)");
-  CHECK(contains(message_of<InputError>([&] { data.add(filled<4>(exec, {1, 2, 1, 2}, 0)); }), "shape of the condition"));
+  CHECK(message_of<InputError>([&] {
+          data.add(filled<4>(exec, {1, 3, 1, 2}, 0), {}, {}, "x.png");
+        }) == "x.png: shape of the clip is (1, 3, 1, 2), expected (1, 2, 1, 2)");
+  CHECK(contains(message_of<InputError>([&] {
+                   data.add(filled<4>(exec, {1, 2, 1, 2}, 0));
+                 }),
+                 "shape of the condition"));
   train::InMemoryDataset<P> wordless(1, 0);
   CHECK(contains(message_of<InputError>([&] { wordless.add(filled<4>(exec, {1, 2, 1, 2}, 0)); }), "text is absent"));
   train::Batch<P> batch;
@@ -123,7 +127,8 @@ TEST_CASE("a folder of latents is read back as it was written") {
 
   train::write_latent_item(exec, (dir / "odd.safetensors").string(), filled<4>(exec, {4, 2, 3, 2}, 0),
                            filled<4>(exec, {5, 2, 3, 2}, 0), filled<2>(exec, {2, 6}, 0));
-  const std::string message = message_of<InputError>([&] { train::read_latent_folder<P>(exec, dir.path().string(), 2, 0); });
+  const std::string message =
+      message_of<InputError>([&] { train::read_latent_folder<P>(exec, dir.path().string(), 2, 0); });
   CHECK(contains(message, "odd.safetensors: shape of the clip is (4, 2, 3, 2)"));
   support::TempDir empty;
   CHECK(contains(message_of<InputError>([&] { train::read_latent_folder<P>(exec, empty.path().string(), 2, 0); }),
@@ -168,13 +173,16 @@ TEST_CASE("segue.json") {
   CHECK(train::read_clip_spec(train::write_clip_spec(spec), "segue.json") == spec);
   CHECK(!spec.is_conditioned());
   CHECK(train::ClipSpec{}.is_conditioned());
-  const auto read_text = [](const char* text) { return train::read_clip_spec(io::parse_json(text, "s"), "segue.json"); };
+  const auto read_text = [](const char* text) {
+    return train::read_clip_spec(io::parse_json(text, "s"), "segue.json");
+  };
   CHECK(contains(message_of<InputError>([&] { read_text(R"({"frames": 0})"); }), "key 'frames' is 0"));
   CHECK(contains(message_of<InputError>([&] { read_text(R"({"frame": 1})"); }), "key 'frame' is not known"));
   CHECK(contains(message_of<InputError>([&] {
-          read_text(R"({"frames": 1, "height": 1, "width": 1, "channels": ["mask", "noisy"], "codec": "identity"})");
-        }),
-        "key 'channels'"));
+                   read_text(
+                       R"({"frames": 1, "height": 1, "width": 1, "channels": ["mask", "noisy"], "codec": "identity"})");
+                 }),
+                 "key 'channels'"));
 }
 
 TEST_CASE("a resumed log takes back what it must, torn lines included") {
@@ -210,8 +218,12 @@ TEST_CASE("progress goes to the stream that it is given: a bar, or few lines") {
       train::TextProgress progress(file, style);
       progress.on_start(0, 200);
       for (std::int64_t step = 1; step <= 200; ++step)
-        progress.on_step({.step = step, .steps = 200, .loss = 0.5, .steps_per_second = 4,
-                          .eta_seconds = static_cast<double>(200 - step) / 4, .skipped = step == 50});
+        progress.on_step({.step = step,
+                          .steps = 200,
+                          .loss = 0.5,
+                          .steps_per_second = 4,
+                          .eta_seconds = static_cast<double>(200 - step) / 4,
+                          .skipped = step == 50});
       progress.on_end();
     }
     std::string text = read(file);

@@ -344,7 +344,7 @@ TEST_CASE("a whole sampling is one graph") {
   }
   const Graph graph = Graph::capture(exec, draw);
   schedulers::RecordedSampler<P, R::Model, schedulers::FlowMatching<>> recorded(run.ctx, run.model, scheduler,
-                                                                                 {.steps = 6});
+                                                                                {.steps = 6});
   for (std::uint32_t i = 0; i < 3; ++i) {
     ops::fill_normal(exec, noise.view(), {3, i, 0});
     graph.replay(exec);

@@ -15,7 +15,8 @@ namespace adapters {
 /// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, or the file cannot be
 /// written.
 template <class M, class Device>
-void write_diffusers_adapter(M& model, Exec<Device>& exec, const std::string& path, const AdapterFileOptions& options = {}) {
+void write_diffusers_adapter(M& model, Exec<Device>& exec, const std::string& path,
+                             const AdapterFileOptions& options = {}) {
   io::SafetensorsWriter writer;
   const detail::LoraFileConfig config = detail::write_lora_tensors(model, exec, writer, options, "transformer.");
   writer.metadata("format", "pt");

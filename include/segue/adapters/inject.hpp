@@ -50,7 +50,9 @@ inline int layer_of(std::string_view name) {
 }
 
 template <class M>
-inline constexpr bool is_lora = requires { std::remove_const_t<M>::is_lora; };
+inline constexpr bool is_lora = requires {
+  std::remove_const_t<M>::is_lora;
+};
 
 }  // namespace detail
 

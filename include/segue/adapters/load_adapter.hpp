@@ -44,8 +44,8 @@ inline std::map<std::string, LoraPair, std::less<>> lora_pairs(const io::Checkpo
   if (pairs.empty()) throw_input(file.path(), "holds no tensors, expected those of a LoRA");
   for (const auto& [module, pair] : pairs)
     if (!pair.a || !pair.b)
-      throw_input(file.path(), "module '" + module + "' has lora_" + (pair.a ? "A" : "B") + " and no lora_" +
-                                   (pair.a ? "B" : "A"));
+      throw_input(file.path(),
+                  "module '" + module + "' has lora_" + (pair.a ? "A" : "B") + " and no lora_" + (pair.a ? "B" : "A"));
   return pairs;
 }
 
@@ -92,8 +92,8 @@ std::vector<std::string> load_adapter(M& model, Exec<Device>& exec, const std::s
     const auto found = pairs.find(module);
     if (found == pairs.end()) return;
     if (linear.find(name))
-      throw_input(file.path(), "module '" + std::string(module) + "' of the model carries an adapter named '" + name +
-                                   "' already");
+      throw_input(file.path(),
+                  "module '" + std::string(module) + "' of the model carries an adapter named '" + name + "' already");
     if (linear.merged())
       throw_input(file.path(), "module '" + std::string(module) + "' of the model is merged; unmerge it first");
     const auto& [a, b] = found->second;

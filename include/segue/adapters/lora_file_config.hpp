@@ -208,14 +208,16 @@ LoraFileConfig write_lora_tensors(M& model, Exec<Device>& exec, io::SafetensorsW
                   "below " + std::to_string(spec.slots) + ", the number of slots in '" + std::string(name) + "'");
     const std::int64_t slot = options.slot < 0 ? 0 : options.slot;
     // A convolution's adapter is a convolution: A has its kernel, B a kernel of ones.
-    auto weight = nn::shape_in_files(model, std::string(name) + ".weight",
-                                     Shape<2>{linear.out_features(), linear.in_features()});
+    auto weight =
+        nn::shape_in_files(model, std::string(name) + ".weight", Shape<2>{linear.out_features(), linear.in_features()});
     std::vector<std::int64_t> a_shape = weight, b_shape(weight.size(), 1);
     a_shape[0] = b_shape[1] = spec.rank;
     b_shape[0] = weight[0];
     const std::string base = std::string(prefix).append(name);
-    nn::write_elements(exec, writer, base + ".lora_A.weight", a_shape, adapter->a.master().cview()[slot], options.dtype);
-    nn::write_elements(exec, writer, base + ".lora_B.weight", b_shape, adapter->b.master().cview()[slot], options.dtype);
+    nn::write_elements(exec, writer, base + ".lora_A.weight", a_shape, adapter->a.master().cview()[slot],
+                       options.dtype);
+    nn::write_elements(exec, writer, base + ".lora_B.weight", b_shape, adapter->b.master().cview()[slot],
+                       options.dtype);
     const std::string module(name);
     ranks[module] = spec.rank;
     alphas[module] = spec.alpha;

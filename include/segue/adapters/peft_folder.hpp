@@ -16,7 +16,8 @@ namespace adapters {
 /// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, or a file cannot be
 /// written.
 template <class M, class Device>
-void write_peft_adapter(M& model, Exec<Device>& exec, const std::string& folder, const AdapterFileOptions& options = {}) {
+void write_peft_adapter(M& model, Exec<Device>& exec, const std::string& folder,
+                        const AdapterFileOptions& options = {}) {
   io::SafetensorsWriter writer;
   const detail::LoraFileConfig config = detail::write_lora_tensors(model, exec, writer, options, "base_model.model.");
   writer.metadata("format", "pt");

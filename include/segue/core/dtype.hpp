@@ -212,60 +212,38 @@ SEGUE_HOST_DEVICE constexpr To cast(From v) {
   }
 }
 
+template <DType Value>
+struct DTypeConstant {
+  static constexpr DType value = Value;
+};
 template <class T>
 struct DTypeOf;
 template <>
-struct DTypeOf<bool> {
-  static constexpr DType value = DType::Bool;
-};
+struct DTypeOf<bool> : DTypeConstant<DType::Bool> {};
 template <>
-struct DTypeOf<std::uint8_t> {
-  static constexpr DType value = DType::U8;
-};
+struct DTypeOf<std::uint8_t> : DTypeConstant<DType::U8> {};
 template <>
-struct DTypeOf<std::int8_t> {
-  static constexpr DType value = DType::I8;
-};
+struct DTypeOf<std::int8_t> : DTypeConstant<DType::I8> {};
 template <>
-struct DTypeOf<std::uint16_t> {
-  static constexpr DType value = DType::U16;
-};
+struct DTypeOf<std::uint16_t> : DTypeConstant<DType::U16> {};
 template <>
-struct DTypeOf<std::int16_t> {
-  static constexpr DType value = DType::I16;
-};
+struct DTypeOf<std::int16_t> : DTypeConstant<DType::I16> {};
 template <>
-struct DTypeOf<std::uint32_t> {
-  static constexpr DType value = DType::U32;
-};
+struct DTypeOf<std::uint32_t> : DTypeConstant<DType::U32> {};
 template <>
-struct DTypeOf<std::int32_t> {
-  static constexpr DType value = DType::I32;
-};
+struct DTypeOf<std::int32_t> : DTypeConstant<DType::I32> {};
 template <>
-struct DTypeOf<std::uint64_t> {
-  static constexpr DType value = DType::U64;
-};
+struct DTypeOf<std::uint64_t> : DTypeConstant<DType::U64> {};
 template <>
-struct DTypeOf<std::int64_t> {
-  static constexpr DType value = DType::I64;
-};
+struct DTypeOf<std::int64_t> : DTypeConstant<DType::I64> {};
 template <>
-struct DTypeOf<float16> {
-  static constexpr DType value = DType::F16;
-};
+struct DTypeOf<float16> : DTypeConstant<DType::F16> {};
 template <>
-struct DTypeOf<bfloat16> {
-  static constexpr DType value = DType::BF16;
-};
+struct DTypeOf<bfloat16> : DTypeConstant<DType::BF16> {};
 template <>
-struct DTypeOf<float> {
-  static constexpr DType value = DType::F32;
-};
+struct DTypeOf<float> : DTypeConstant<DType::F32> {};
 template <>
-struct DTypeOf<double> {
-  static constexpr DType value = DType::F64;
-};
+struct DTypeOf<double> : DTypeConstant<DType::F64> {};
 
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<std::remove_cv_t<T>>::value;

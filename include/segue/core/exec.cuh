@@ -33,8 +33,9 @@ class Exec<Cuda> {
     /// The caller's, which must outlive the Exec: `cudaStream_t{}` is CUDA's default stream, the one that PyTorch uses
     /// unless told otherwise, which cannot be captured. Nothing: a stream of the Exec's own.
     std::optional<cudaStream_t> stream{};
-    int device = -1;                         ///< -1: the device that is current
-    /// Two runs give the same bits. Off, products may be measured (`ops::tune_gemms`), and choices differ from run to run.
+    int device = -1;  ///< -1: the device that is current
+    /// Two runs give the same bits. Off, products may be measured (`ops::tune_gemms`), and choices differ from run to
+    /// run.
     bool deterministic = true;
   };
 

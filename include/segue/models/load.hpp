@@ -32,8 +32,8 @@ inline void check_names(std::vector<std::string> model_names, const io::Checkpoi
   std::set_difference(file_names.begin(), file_names.end(), model_names.begin(), model_names.end(),
                       std::back_inserter(extra));
   if (!missing.empty())
-    throw_input(file.path(), "tensor '" + missing[0] + "' is missing" + and_more(missing.size()) +
-                                 did_you_mean(missing[0], extra));
+    throw_input(file.path(),
+                "tensor '" + missing[0] + "' is missing" + and_more(missing.size()) + did_you_mean(missing[0], extra));
   if (!extra.empty()) {
     const std::string_view nearest = nearest_name(extra[0], model_names);
     throw_input(file.path(), "tensor '" + extra[0] + "' is no part of the model" + and_more(extra.size()) +

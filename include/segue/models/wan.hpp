@@ -13,9 +13,9 @@
 SEGUE_NAMESPACE_BEGIN
 namespace models {
 
-/// The Wan video diffusion transformer (Wan2.1 T2V, and I2V by channel concatenation), diffusers' WanTransformer3DModel.
-/// `Adapters` is the adapter map: the same model is the frozen backbone, the LoRA run and the full training run.
-/// `Patches` is the closed set of patch sizes that the program is compiled for.
+/// The Wan video diffusion transformer (Wan2.1 T2V, and I2V by channel concatenation), diffusers'
+/// WanTransformer3DModel. `Adapters` is the adapter map: the same model is the frozen backbone, the LoRA run and the
+/// full training run. `Patches` is the closed set of patch sizes that the program is compiled for.
 template <PolicyLike P, class Adapters, class Patches = ops::DefaultPatches>
 class Wan {
  public:
@@ -63,8 +63,8 @@ class Wan {
     const RotaryTable<Space> rope = rotary_table(ctx.exec(), grid);
     const std::int64_t d = config_.dim(), s = time.timesteps.extent(0);
 
-    const auto temb = time_embedder_(
-        ctx, lift<Adapters>(functional::sinusoidal_embedding<A>(ctx, time.timesteps, config_.freq_dim)));
+    const auto temb =
+        time_embedder_(ctx, lift<Adapters>(functional::sinusoidal_embedding<A>(ctx, time.timesteps, config_.freq_dim)));
     const auto time_rows = functional::reshape<3>(ctx, time_proj_(ctx, functional::silu(ctx, temb)), {s, 6, d});
     const auto context = text_embedder_(ctx, lift<Adapters>(text));
 
@@ -89,11 +89,10 @@ class Wan {
     const auto modulation = functional::unbind<2>(ctx, table);
     using V = std::remove_cvref_t<decltype(modulation[0])>;
     const Tensor<A, 1, Space> none;
-    const auto y = proj_out_(
-        ctx, functional::layer_norm(
-                 ctx, x, none, none,
-                 functional::Modulation<V>{modulation[1], modulation[0], tokens.group, tokens.rows_per_group},
-                 config_.eps));
+    const auto y = proj_out_(ctx, functional::layer_norm(ctx, x, none, none,
+                                                         functional::Modulation<V>{modulation[1], modulation[0],
+                                                                                   tokens.group, tokens.rows_per_group},
+                                                         config_.eps));
     return functional::unpatchify<Patches>(
         ctx, y, patch, {ht.extent(0), config_.out_channels, ht.extent(2), ht.extent(3), ht.extent(4)});
   }

@@ -64,8 +64,7 @@ struct WanBlock {
                                     functional::Modulation<V>{scale, shift, tokens.group, tokens.rows_per_group}, eps);
     };
     const auto gated = [&](const auto& h, const auto& update, const V& gate) {
-      return functional::gated_residual(ctx, h, update,
-                                        functional::Gate<V>{gate, tokens.group, tokens.rows_per_group});
+      return functional::gated_residual(ctx, h, update, functional::Gate<V>{gate, tokens.group, tokens.rows_per_group});
     };
     // Arguments, since clang before 16 captures no structured binding.
     auto y = [&](const V& scale, const V& shift, const V& gate) {

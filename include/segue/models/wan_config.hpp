@@ -30,9 +30,7 @@ struct WanConfig {
   int rope_max_seq_len = 1024;
 
   std::int64_t dim() const { return std::int64_t{num_attention_heads} * attention_head_dim; }
-  std::int64_t patch_volume() const {
-    return std::int64_t{patch_size.frames} * patch_size.height * patch_size.width;
-  }
+  std::int64_t patch_volume() const { return std::int64_t{patch_size.frames} * patch_size.height * patch_size.width; }
   friend bool operator==(const WanConfig&, const WanConfig&) = default;
 };
 
@@ -40,8 +38,7 @@ namespace detail {
 
 inline int positive(const io::Json& json, std::string_view key, int fallback, std::string_view where) {
   const int value = json.get_or<int>(key, fallback, where);
-  if (value <= 0)
-    throw_input(where, "key '" + std::string(key) + "'", std::to_string(value), "a positive integer");
+  if (value <= 0) throw_input(where, "key '" + std::string(key) + "'", std::to_string(value), "a positive integer");
   return value;
 }
 

@@ -10,6 +10,8 @@ SEGUE_NAMESPACE_BEGIN
 
 /// What a leaf does in a model. Adapter maps choose by role; users add tags of their own.
 namespace role {
+// A table.
+// clang-format off
 struct ToQ { static constexpr const char* name = "to_q"; };
 struct ToK { static constexpr const char* name = "to_k"; };
 struct ToV { static constexpr const char* name = "to_v"; };
@@ -25,6 +27,7 @@ struct NormQ { static constexpr const char* name = "norm_q"; };
 struct NormK { static constexpr const char* name = "norm_k"; };
 struct Norm { static constexpr const char* name = "norm"; };
 struct ModulationTable { static constexpr const char* name = "modulation_table"; };
+// clang-format on
 }  // namespace role
 
 template <class R, class... Roles>

@@ -71,8 +71,7 @@ class Walker {
     if constexpr (is_leaf<M>) {
       if (member) on_leaf_(Leaf<M>{prefix_, member, kind, adapter_name});
     } else if constexpr (is_vector<std::remove_const_t<M>>) {
-      for (std::size_t i = 0; i < member.size(); ++i)
-        visit_member(std::to_string(i), member[i], kind, adapter_name);
+      for (std::size_t i = 0; i < member.size(); ++i) visit_member(std::to_string(i), member[i], kind, adapter_name);
     } else {
       enter(member);
     }

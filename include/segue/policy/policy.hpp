@@ -32,6 +32,7 @@ concept PolicyLike = requires {
   typename P::Space;
   typename P::storage;
   typename P::compute;
-} && PrecisionLike<typename P::Precision> && DeviceLike<typename P::Device>;
+}
+&&PrecisionLike<typename P::Precision>&& DeviceLike<typename P::Device>;
 
 SEGUE_NAMESPACE_END

@@ -89,7 +89,8 @@ concept PrecisionLike = requires {
   typename P::grad;
   typename P::master;
   P::gemm_math;
-} && is_floating<typename P::storage> && is_floating<typename P::compute> && is_floating<typename P::accum> &&
-    is_floating<typename P::grad> && is_floating<typename P::master>;
+}
+&&is_floating<typename P::storage>&& is_floating<typename P::compute>&& is_floating<typename P::accum>&&
+    is_floating<typename P::grad>&& is_floating<typename P::master>;
 
 SEGUE_NAMESPACE_END

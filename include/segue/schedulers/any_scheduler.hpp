@@ -67,8 +67,7 @@ AnyScheduler<P> make_scheduler(const io::Json& config, std::string_view where) {
     throw_input(where, "key '_class_name'", "\"" + kind + "\"", "\"FlowMatchEulerDiscreteScheduler\"");
   for (const char* key : {"use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
                           "invert_sigmas", "stochastic_sampling"})
-    if (config.get_or<bool>(key, false, where))
-      throw_input(where, "key '" + std::string(key) + "'", "true", "false");
+    if (config.get_or<bool>(key, false, where)) throw_input(where, "key '" + std::string(key) + "'", "true", "false");
   const double shift = config.get_or<double>("shift", 1.0, where);
   if (!(shift > 0)) throw_input(where, "key 'shift'", std::to_string(shift), "a positive number");
   return FlowMatching<LinearPath, Velocity, ShiftedGrid, Euler>{.grid = {.shift = shift}};

@@ -17,7 +17,8 @@ namespace schedulers {
 
 /// A scheduler composed of its parts. Every part is a struct with run-time fields:
 /// `FlowMatching<LinearPath, Velocity, ShiftedGrid, Euler> s{.grid = {.shift = 3.0}};`
-template <Path PathT = LinearPath, Prediction PredictionT = Velocity, TimeGrid GridT = ShiftedGrid, class SolverT = Euler>
+template <Path PathT = LinearPath, Prediction PredictionT = Velocity, TimeGrid GridT = ShiftedGrid,
+          class SolverT = Euler>
 struct FlowMatching {
   PathT path{};
   PredictionT prediction{};

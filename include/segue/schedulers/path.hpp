@@ -33,8 +33,8 @@ struct LinearPath {
   constexpr PathPoint at(double sigma) const { return {{1.0 - sigma, sigma}, {-1.0, 1.0}}; }
 };
 
-/// out = m.data·x0 + m.noise·n. All of one shape, any rank whose leading axes form one row stride; the element types may
-/// differ. `out` may be neither input.
+/// out = m.data·x0 + m.noise·n. All of one shape, any rank whose leading axes form one row stride; the element types
+/// may differ. `out` may be neither input.
 template <class Device, class TX, class TN, class T, int Rank>
 void mix(Exec<Device>& exec, const Mixture& m, View<TX, Rank, typename Device::Space> x0,
          View<TN, Rank, typename Device::Space> noise, View<T, Rank, typename Device::Space> out) {

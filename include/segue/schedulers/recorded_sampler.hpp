@@ -10,8 +10,8 @@ namespace schedulers {
 
 /// `sample`, call after call on inputs of the same shapes. A device that can record work issues all solver steps as one
 /// graph from the second call on; the first call runs them one by one, and so does every call on the CPU.
-/// Model, context and scheduler must outlive it. What is recorded is the model as it is then: after adapters were added,
-/// merged or switched, call `forget`.
+/// Model, context and scheduler must outlive it. What is recorded is the model as it is then: after adapters were
+/// added, merged or switched, call `forget`.
 template <PolicyLike P, class Model, class S>
 class RecordedSampler {
  public:
@@ -30,8 +30,8 @@ class RecordedSampler {
   const Noise& operator()(const Noise& noise, const Condition& condition, const Text& text,
                           const Text& negative_text = {}) {
     // All of them, whatever the first says.
-    const bool moved = keep(noise_, noise) | keep(condition_, condition) | keep(text_, text) |
-                       keep(negative_text_, negative_text);
+    const bool moved =
+        keep(noise_, noise) | keep(condition_, condition) | keep(text_, text) | keep(negative_text_, negative_text);
     if (moved) {
       forget();
       drawn_ = ctx_.template empty<typename P::accum, 5>(noise.shape());

@@ -53,8 +53,7 @@ inline Transition transition_from_name(std::string_view text) {
   for (const Transition kind : all_transitions) {
     if (name(kind) == text) return kind;
   }
-  throw_input("transition", "kind", in_quotes(text),
-              "discrete, convex, quadratic, square_root or tiles");
+  throw_input("transition", "kind", in_quotes(text), "discrete, convex, quadratic, square_root or tiles");
 }
 
 namespace detail {

@@ -18,8 +18,8 @@ namespace train {
 struct Plan {
   std::size_t peak_bytes = 0;      ///< held by live tensors at most, what was held before included
   std::size_t reserved_bytes = 0;  ///< taken from the allocator: freed blocks serve requests of their own size only
-  std::size_t held_before = 0;  ///< by tensors that are there already
-  std::size_t held_after = 0;   ///< by what the computation leaves behind
+  std::size_t held_before = 0;     ///< by tensors that are there already
+  std::size_t held_after = 0;      ///< by what the computation leaves behind
 };
 
 /// Runs `f()` without memory and without arithmetic: the pool counts what f would take, front doors only check. Tensors

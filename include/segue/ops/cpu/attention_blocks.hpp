@@ -83,7 +83,8 @@ void multiply_panel(std::int64_t count, std::int64_t steps, const A* a, std::int
                     std::int64_t valid_columns, bool add) {
   constexpr int rows = GemmBlocking<A>::rows, columns = GemmBlocking<A>::columns;
   for (std::int64_t i = 0; i < count; i += rows, blocks += rows * columns, a += rows * a_steps)
-    gemm_block<A>(std::min<std::int64_t>(rows, count - i), valid_columns, steps, a, rows, b, columns, blocks, columns, add);
+    gemm_block<A>(std::min<std::int64_t>(rows, count - i), valid_columns, steps, a, rows, b, columns, blocks, columns,
+                  add);
 }
 
 /// Writes a tile (D rows of one panel of queries) as rows of queries.

@@ -54,7 +54,7 @@ struct Kernel<op::FillUniform, Cpu> {
     detail::fill_random(exec, x, static_cast<float>(low), static_cast<float>(high - low), [&key](std::uint64_t block) {
       const Words<std::uint32_t, 4> words = key.block(block);
       return Words<float, 4>{uniform_from_bits(words[0]), uniform_from_bits(words[1]), uniform_from_bits(words[2]),
-                                  uniform_from_bits(words[3])};
+                             uniform_from_bits(words[3])};
     });
   }
 };

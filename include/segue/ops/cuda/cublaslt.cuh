@@ -125,7 +125,8 @@ class CublasLt {
     };
     const std::string mine = header();
     const std::string_view first = line();
-    if (first.substr(0, name.size()) != name) throw_input("restore_gemm_choices", "the text is not one of gemm choices");
+    if (first.substr(0, name.size()) != name)
+      throw_input("restore_gemm_choices", "the text is not one of gemm choices");
     if (first != std::string_view(mine).substr(0, mine.size() - 1)) return false;
     std::map<LtKey, cublasLtMatmulAlgo_t> read;
     while (!text.empty()) {
@@ -310,8 +311,8 @@ class CublasLt {
     const bool wide = call.type == CUDA_R_64F;
     return cublasLtMatmul(handle_, &plan.operation, wide ? static_cast<const void*>(&call.alpha) : &alpha, call.b,
                           &plan.a, call.a, &plan.b, wide ? static_cast<const void*>(&call.beta) : &beta,
-                          call.c == call.d ? d : call.c, &plan.c, d, &plan.d, &algorithm,
-                          workspace(exec).data(), workspace_bytes, exec.stream());
+                          call.c == call.d ? d : call.c, &plan.c, d, &plan.d, &algorithm, workspace(exec).data(),
+                          workspace_bytes, exec.stream());
   }
 
   /// The fastest of several algorithms on the call's own operands, read from memory as in a program that does other

@@ -25,9 +25,9 @@ struct PictureTask {
   std::vector<Pair> train, test;
 };
 
-/// What surrounds the object. `Camouflage`: only its own two colours and mixtures of them, so that a pixel's colour does
-/// not tell the object from the rest, the pattern does. `Muted`: greyish colours, so that colour helps, and one large
-/// object not far from the centre.
+/// What surrounds the object. `Camouflage`: only its own two colours and mixtures of them, so that a pixel's colour
+/// does not tell the object from the rest, the pattern does. `Muted`: greyish colours, so that colour helps, and one
+/// large object not far from the centre.
 enum class Clutter : std::uint8_t { Camouflage, Muted };
 
 /// Extents of the pictures; the objects scale with them.
@@ -127,8 +127,10 @@ inline Pair make_textured_object(std::uint64_t seed, std::uint64_t item, const T
     ground.b = detail::muted_colour(draws);
   } else {
     const int share = draws.between(84, 172);
-    ground.a = detail::near_colour(draws, mix(family.a, family.b, std::clamp(share - draws.between(20, 60), 0, 256)), 30);
-    ground.b = detail::near_colour(draws, mix(family.a, family.b, std::clamp(share + draws.between(20, 60), 0, 256)), 30);
+    ground.a =
+        detail::near_colour(draws, mix(family.a, family.b, std::clamp(share - draws.between(20, 60), 0, 256)), 30);
+    ground.b =
+        detail::near_colour(draws, mix(family.a, family.b, std::clamp(share + draws.between(20, 60), 0, 256)), 30);
   }
   ground.shade = draws.between(40, 120);
   ground.phase_u = draws.below(65536);
