@@ -145,6 +145,10 @@ TEST_CASE("planning counts like the real thing and takes no memory") {
     const Buffer again = pool.allocate(1000), larger = pool.allocate(2000);
   }
   CHECK(pool.statistics().reserved_bytes == (std::size_t{1} << 40) + 1024 + 2048);
+  // What is given back in between is not needed at the same time.
+  pool.trim();
+  { const Buffer smaller = pool.allocate(std::size_t{1} << 39); }
+  CHECK(pool.statistics().reserved_bytes == (std::size_t{1} << 40) + 1024 + 2048);
   CHECK(allocator->calls == 0);
   pool.set_planning(false);
   CHECK(pool.statistics().reserved_bytes == 0);

@@ -181,6 +181,25 @@ TEST_CASE("a step's peak is known before it is taken") {
   CHECK(train::bytes_text(std::size_t{5} << 30) == "5.00 GiB");
 }
 
+TEST_CASE("a whole run is planned from shapes, before anything is allocated") {
+  Exec<Cpu> exec({.threads = 2});
+  Context<P> ctx(exec);
+  const auto run = [&] {
+    Model model = build(exec);
+    auto source = data(exec);
+    train::Trainer trainer(ctx, model, source, train::FlowMatchingObjective<>{}, six_steps());
+    for (int i = 0; i < 2; ++i) trainer.step();
+  };
+  const train::Plan plan = train::plan(exec, run);
+  CHECK(exec.pool().statistics().system_allocations == 0);
+  CHECK(plan.held_before == 0);
+  CHECK(plan.held_after == 0);
+  run();
+  const PoolStatistics taken = exec.pool().statistics();
+  CHECK(std::abs(static_cast<double>(taken.peak_bytes) / static_cast<double>(plan.peak_bytes) - 1) < 0.01);
+  CHECK(std::abs(static_cast<double>(taken.reserved_bytes) / static_cast<double>(plan.reserved_bytes) - 1) < 0.01);
+}
+
 TEST_CASE("after the first steps no tensor memory is asked from the system") {
   Exec<Cpu> exec({.threads = 2});
   Context<P> ctx(exec);

@@ -42,7 +42,7 @@ class HostAllocator final : public Allocator {
 struct PoolStatistics {
   std::size_t current_bytes = 0;         ///< held by live buffers
   std::size_t peak_bytes = 0;            ///< highest `current_bytes` since the last `reset_peak`
-  std::size_t reserved_bytes = 0;        ///< taken from the allocator, in use or cached; while planning what would be
+  std::size_t reserved_bytes = 0;        ///< taken from the allocator, in use or cached; while planning at most
   std::uint64_t system_allocations = 0;  ///< calls of `Allocator::allocate`
 };
 
@@ -54,8 +54,8 @@ struct PoolState {
   std::shared_ptr<Allocator> allocator;
   std::map<std::size_t, std::vector<void*>> cached;
   PoolStatistics statistics;
-  std::map<std::size_t, std::size_t> planned_cached;  // how many blocks of a size class a plan left
-  std::size_t planned_bytes = 0;
+  std::map<std::size_t, std::size_t> planned_cached;      // how many blocks of a size class a plan left
+  std::size_t planned_bytes = 0, planned_peak_bytes = 0;  // that the plan would have taken
   std::uintptr_t next_planned_address = 4096;
   bool planning = false;
   bool recording = false;
@@ -63,6 +63,11 @@ struct PoolState {
   ~PoolState() { give_back(); }
 
   void give_back() {
+    if (planning) {
+      for (const auto& [bytes, blocks] : planned_cached) planned_bytes -= bytes * blocks;
+      planned_cached.clear();
+      return;
+    }
     for (auto& [bytes, pointers] : cached) {
       for (void* p : pointers) allocator->deallocate(p, bytes);
       statistics.reserved_bytes -= bytes * pointers.size();
@@ -147,7 +152,7 @@ class Pool {
       if (std::size_t& left = s.planned_cached[size]; left > 0)
         --left;
       else
-        s.planned_bytes += size;
+        s.planned_peak_bytes = std::max(s.planned_peak_bytes, s.planned_bytes += size);
     } else {
       node->pointer = take(s, size);
     }
@@ -164,14 +169,14 @@ class Pool {
   PoolStatistics statistics() const {
     const std::lock_guard lock(state_->mutex);
     PoolStatistics out = state_->statistics;
-    out.reserved_bytes += state_->planned_bytes;
+    out.reserved_bytes += state_->planned_peak_bytes;
     return out;
   }
   void reset_peak() {
     const std::lock_guard lock(state_->mutex);
     state_->statistics.peak_bytes = state_->statistics.current_bytes;
   }
-  /// Returns cached blocks to the allocator; while recording they stay.
+  /// Returns cached blocks to the allocator; while recording they stay, while planning it is the plan's.
   void trim() {
     const std::lock_guard lock(state_->mutex);
     if (!state_->recording) state_->give_back();
@@ -182,7 +187,7 @@ class Pool {
     if (state_->planning == on) return;
     state_->planning = on;
     state_->planned_cached.clear();
-    state_->planned_bytes = 0;
+    state_->planned_bytes = state_->planned_peak_bytes = 0;
   }
   bool planning() const { return state_->planning; }
   /// What is recorded on this memory will run on it again: from now on no block returns to the allocator before the
