@@ -1,98 +1,17 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Wan against diffusers, with what it recorded under tests/golden: outputs, gradients, training.
-
-#include "models/wan_support.hpp"
-
-using namespace segue;
-using support::error_against;
-using support::GoldenWan;
+#include "segue/core/exec.hpp"
 
 namespace {
-
-// Two float32 programs that add in different orders.
-constexpr double tolerance = 1e-5;
-
-/// Where every element of a parameter's gradient is a sum over all tokens the orders differ most.
-constexpr double tolerance_sum = 2e-5;
-
-void check_forward(const std::string& name) {
-  using Golden = GoldenWan<Fp32, adapters::Frozen>;
-  Golden g(name);
-  Context<Golden::P> ctx(g.exec);
-  std::vector<double> block_errors;
-  const auto y = g.model.forward(ctx, g.hidden, g.time, g.text, [&](std::size_t i, const auto& x) {
-    block_errors.push_back(error_against(value_of(x), g.recorded, "forward.blocks." + std::to_string(i)));
-  });
-  static_assert(is_tensor<std::remove_const_t<decltype(y)>>, "a frozen model is compiled without autograd");
-  REQUIRE(block_errors.size() == 2);
-  CHECK(block_errors[0] < tolerance);
-  CHECK(block_errors[1] < tolerance);
-  CHECK(error_against(y, g.recorded, "forward.y") < tolerance);
-  const auto loss = functional::mse(ctx, y, g.target);
-  CHECK(std::fabs(loss.data_handle()[0] / g.recorded.value("forward.loss") - 1) < tolerance);
-  CHECK(ctx.tape().size() == 0);
+using Device = segue::Cpu;
 }
 
-void check_gradients(const std::string& name, const std::string& case_name, const std::string& grad_case,
-                     bool per_token) {
-  using Golden = GoldenWan<Fp32, adapters::Trainable>;
-  Golden g(name);
-  Context<Golden::P> ctx(g.exec);
-  const auto time = per_token ? g.per_token_time() : g.time;
-  const nn::Parameter<float, 5, HostSpace> input(g.hidden);
-  const auto y = g.model(ctx, input.var(), time, g.text);
-  CHECK(error_against(y.value(), g.recorded, case_name + ".y") < tolerance);
-  const auto loss = functional::mse(ctx, y, g.target);
-  CHECK(std::fabs(loss.value().data_handle()[0] / g.recorded.value(case_name + ".loss") - 1) < tolerance);
-  ctx.backward(loss);
-  REQUIRE(input.slot().filled());
-  CHECK(error_against(input.slot().grad(), g.recorded, case_name + ".dhidden_states") < tolerance);
-  int compared = 0;
-  support::for_each_parameter(g.model, [&](const std::string& leaf, const auto& parameter) {
-    INFO(leaf);
-    REQUIRE(parameter.slot().filled());
-    if (!g.recorded.contains(grad_case + "." + leaf)) return;
-    ++compared;
-    CHECK(error_against(parameter.slot().grad(), g.recorded, grad_case + "." + leaf) < tolerance_sum);
-  });
-  CHECK(compared == static_cast<int>(g.recorded.names(grad_case + ".").size()));
-  CHECK(compared > 0);
-}
+#include "models/wan_parity_test.inl"
 
-template <class Precision>
-void check_lora(const std::string& name) {
-  using Golden = GoldenWan<Precision, adapters::LoraOnBlocks>;
-  using T = typename Golden::T;
-  Golden g(name);
-  support::add_golden_lora(g.model, g.exec, g.recorded, "lora_weight");
-  Context<typename Golden::P> ctx(g.exec);
-  const nn::Parameter<T, 5, HostSpace, T, T> input(g.hidden);
-  const auto y = g.model(ctx, input.var(), g.time, g.text);
-  CHECK(error_against(y.value(), g.recorded, "lora.y") < tolerance);
-  const auto loss = functional::mse(ctx, y, g.target);
-  CHECK(std::fabs(loss.value().data_handle()[0] / g.recorded.value("lora.loss") - 1) < tolerance);
-  ctx.backward(loss);
-  CHECK(error_against(input.slot().grad(), g.recorded, "lora.dhidden_states") < tolerance);
-  int compared = 0;
-  support::for_each_parameter(g.model, [&](const std::string& leaf, const auto& parameter) {
-    INFO(leaf);
-    REQUIRE(parameter.slot().filled());
-    ++compared;
-    // With one text token the gradient of attn2's q and k is zero, and rounding noise here and there.
-    if (name == "wan_i2v" && (support::contains(leaf, "attn2.to_q") || support::contains(leaf, "attn2.to_k"))) {
-      double most = 0;
-      const auto& grad = parameter.slot().grad();
-      for (std::int64_t i = 0; i < grad.size(); ++i)
-        most = std::max(most, std::fabs(static_cast<double>(grad.data_handle()[i])));
-      CHECK(most < 1e-6);
-    } else {
-      CHECK(error_against(parameter.slot().grad(), g.recorded, "lora_grad." + leaf) < tolerance_sum);
-    }
-  });
-  CHECK(compared == static_cast<int>(g.recorded.names("lora_grad.").size()));
-}
+// Training, with what PyTorch made of the same start.
+
+namespace {
 
 /// Ten AdamW steps as make_wan.py made them. Returns the trained adapter, by name.
 template <class Precision>
@@ -152,8 +71,8 @@ std::map<std::string, std::vector<double>> train(const std::string& name, double
       const auto count = static_cast<std::size_t>(grad.size());
       m[leaf].resize(count);
       v[leaf].resize(count);
-      tensors.push_back({parameter.value().data_handle(), grad.data_handle(), m[leaf].data(), v[leaf].data(),
-                         grad.size(), true});
+      tensors.push_back(
+          {parameter.value().data_handle(), grad.data_handle(), m[leaf].data(), v[leaf].data(), grad.size(), true});
     });
     ops::adamw_step(g.exec, std::span<const ops::AdamWTensor<T, T>>(tensors), options,
                     static_cast<std::int64_t>(step) + 1);
@@ -178,27 +97,6 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
 }
 
 }  // namespace
-
-TEST_CASE("outputs are those of diffusers") {
-  const std::string name = GENERATE(std::string("wan_t2v"), std::string("wan_i2v"));
-  INFO(name);
-  check_forward(name);
-}
-
-TEST_CASE("gradients of every weight are those of PyTorch") {
-  check_gradients("wan_t2v", "forward", "full_grad", false);
-}
-
-TEST_CASE("timesteps may differ from token to token") {
-  check_gradients("wan_t2v", "per_token", "per_token_grad", true);
-}
-
-TEST_CASE("LoRA gives PEFT's outputs and gradients") {
-  const std::string name = GENERATE(std::string("wan_t2v"), std::string("wan_i2v"));
-  INFO(name);
-  SECTION("fp32") { check_lora<Fp32>(name); }
-  SECTION("fp64") { check_lora<Fp64>(name); }
-}
 
 TEST_CASE("ten AdamW steps on LoRA end where PyTorch's end") {
   const std::string name = GENERATE(std::string("wan_t2v"), std::string("wan_i2v"));

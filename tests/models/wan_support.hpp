@@ -16,6 +16,7 @@
 #include "segue/testing/golden.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
+#include "support/operands.hpp"
 #include "support/paths.hpp"
 
 namespace support {
@@ -23,9 +24,10 @@ namespace support {
 using namespace segue;
 
 /// A golden Wan: its folder loaded into a model of this policy and map, and the recorded inputs.
-template <class Precision, class Adapters>
+template <class Precision, class Adapters, class Device = Cpu>
 struct GoldenWan {
-  using P = Policy<Precision, Cpu>;
+  using P = Policy<Precision, Device>;
+  using Space = typename P::Space;
   using Model = models::Wan<P, Adapters>;
   using T = typename P::compute;
 
@@ -44,19 +46,20 @@ struct GoldenWan {
   /// Tokens of the first frame at timestep 0, as recorded: a row of the modulation for each sample and group.
   typename Model::Time per_token_time() {
     const auto of_group = recorded.template tensor<float, 2>(exec, "per_token.timestep_of_group");
-    auto group = recorded.template tensor<std::int32_t, 2>(exec, "per_token.group");
-    for (std::int64_t b = 0; b < group.extent(0); ++b)
-      for (std::int64_t t = 0; t < group.extent(1); ++t)
-        group(b, t) += static_cast<std::int32_t>(b * of_group.extent(1));
+    const auto group = recorded.template tensor<std::int32_t, 2>(exec, "per_token.group");
+    auto of_sample = to_host(exec, group.view());
+    for (std::size_t i = 0; i < of_sample.size(); ++i)
+      of_sample[i] += static_cast<std::int32_t>(static_cast<std::int64_t>(i) / group.extent(1) * of_group.extent(1));
+    exec.upload(of_sample.data(), group.view());
     return {of_group.template reshape<1>({of_group.size()}), group.template reshape<1>({group.size()})};
   }
 
-  Exec<Cpu> exec;
+  Exec<Device> exec;
   testing::Golden recorded;
   models::WanFolder folder;
   Model model;
-  Tensor<T, 5, HostSpace> hidden, target;
-  Tensor<T, 3, HostSpace> text;
+  Tensor<T, 5, Space> hidden, target;
+  Tensor<T, 3, Space> text;
   typename Model::Time time;
 };
 
@@ -87,8 +90,8 @@ void clear_gradients(M& model) {
 }
 
 /// Sets a LoRA's A and B to the tensors `<case>.<module>.lora_A.weight` of a golden file, scale alpha/rank.
-template <class M>
-void add_golden_lora(M& model, Exec<Cpu>& exec, const testing::Golden& recorded, const std::string& case_name) {
+template <class M, class Device>
+void add_golden_lora(M& model, Exec<Device>& exec, const testing::Golden& recorded, const std::string& case_name) {
   adapters::LoraConfig config;
   config.spec.rank = 4;
   config.spec.alpha = 8;
@@ -105,14 +108,15 @@ void add_golden_lora(M& model, Exec<Cpu>& exec, const testing::Golden& recorded,
 }
 
 /// ‖a − b‖/‖b‖ with `b` a recorded tensor of the same elements in the same order.
-template <class T, int Rank>
-double error_against(const Tensor<T, Rank, HostSpace>& a, const testing::Golden& recorded, const std::string& name) {
+template <class T, int Rank, class Space>
+double error_against(const Tensor<T, Rank, Space>& a, const testing::Golden& recorded, const std::string& name) {
   const std::vector<double> b = recorded.values(name);
   REQUIRE(static_cast<std::int64_t>(b.size()) == a.size());
   REQUIRE(a.view().is_contiguous());
+  const Values got = values_of(a);
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < b.size(); ++i) {
-    const double d = cast<double>(a.data_handle()[i]) - b[i];
+    const double d = got[i] - b[i];
     difference += d * d;
     norm += b[i] * b[i];
   }

@@ -17,7 +17,7 @@ SEGUE_NAMESPACE_BEGIN
 namespace testing {
 
 /// A safetensors file of recorded cases: tensors are called `<case>.<tensor>`, and the metadata key `<case>` holds the
-/// case's parameters as JSON. Tensors come as copies in host memory, converted to the asked element type.
+/// case's parameters as JSON. Tensors come as copies in the memory of an Exec, converted to the asked element type.
 /// All members throw InputError, naming the file, for what is not there or does not fit.
 class Golden {
  public:
@@ -48,8 +48,8 @@ class Golden {
   }
 
   /// A tensor of this rank; a scalar is read as one element of rank 1.
-  template <class T, int Rank>
-  Tensor<T, Rank, HostSpace> tensor(Exec<Cpu>& exec, std::string_view name) const {
+  template <class T, int Rank, class Device>
+  Tensor<T, Rank, typename Device::Space> tensor(Exec<Device>& exec, std::string_view name) const {
     const io::TensorInfo& found = info(name);
     Shape<Rank> shape;
     shape.fill(1);
@@ -61,10 +61,13 @@ class Golden {
     return tensor<T, Rank>(exec, name, shape);
   }
   /// The same elements under other extents.
-  template <class T, int Rank>
-  Tensor<T, Rank, HostSpace> tensor(Exec<Cpu>& exec, std::string_view name, const Shape<Rank>& shape) const {
+  template <class T, int Rank, class Device>
+  Tensor<T, Rank, typename Device::Space> tensor(Exec<Device>& exec, std::string_view name,
+                                                 const Shape<Rank>& shape) const {
     auto out = exec.template empty<T, Rank>(shape);
-    io::read_as<T>(info(name), std::span<T>(out.data_handle(), static_cast<std::size_t>(out.size())));
+    std::vector<T> host(static_cast<std::size_t>(out.size()));
+    io::read_as<T>(info(name), std::span<T>(host));
+    exec.upload(host.data(), out.view());
     return out;
   }
 
