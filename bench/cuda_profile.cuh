@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What a GPU does while a callable's work runs: how many kernels, copies and fills, how long none of them ran, and which
-// kernels took the time. Through CUPTI, which slows launches down but not kernels; without it nothing is told.
+// What a GPU does while a callable's work runs: how many kernels, copies and fills, how long none of them ran, and
+// which kernels took the time. Through CUPTI, which slows launches down but not kernels; without it nothing is told.
 #include <cupti.h>
 
 #include <algorithm>
@@ -34,7 +34,8 @@ struct Profile {
   void print() const {
     std::vector<std::pair<std::string, Kernel>> sorted(kernels.begin(), kernels.end());
     std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.ms > b.second.ms; });
-    std::printf("%lld launches in %.3f ms, of which idle %.3f ms\n", static_cast<long long>(launches), span_ms, idle_ms);
+    std::printf("%lld launches in %.3f ms, of which idle %.3f ms\n", static_cast<long long>(launches), span_ms,
+                idle_ms);
     for (const auto& [name, k] : sorted)
       std::printf("%9.3f ms %5.1f %% %6lld x %9.1f us  %.150s\n", k.ms, 100 * k.ms / span_ms,
                   static_cast<long long>(k.calls), 1e3 * k.ms / static_cast<double>(k.calls), name.c_str());
