@@ -68,6 +68,29 @@ void linear_backward_weight(benchmark::State& state) {
                  [&] { ops::linear_backward_weight(s.exec, dy, x, dw, GradMode::overwrite, scratch.view()); });
 }
 
+void linear_backward_through_gelu(benchmark::State& state) {
+  Inputs s;
+  const std::int64_t m = state.range(0);
+  const auto dy = s.random<T, 2>({m, dim}), w = s.random<T, 2>({dim, ffn}, 0.02), pre = s.random<T, 2>({m, ffn});
+  const auto dx = s.exec.empty<T, 2>({m, ffn});
+  const auto scratch = s.scratch(
+      ops::linear_backward_input_through_activation_workspace_bytes<T, T, T>(s.exec, m, dim, ffn, GradMode::overwrite));
+  bench::measure(state, s.exec, ops::linear_cost<T, T, T>(m, dim, ffn), [&] {
+    ops::linear_backward_input_through_activation(s.exec, dy, w, ops::Activation::gelu_tanh, pre.cview(), dx,
+                                                  GradMode::overwrite, scratch.view());
+  });
+}
+
+void linear_backward_bias(benchmark::State& state) {
+  Inputs s;
+  const std::int64_t m = state.range(0);
+  const auto dy = s.random<T, 2>({m, ffn});
+  const auto dbias = s.exec.empty<float, 1>({ffn});
+  const auto scratch = s.scratch(ops::linear_backward_bias_workspace_bytes<T>(s.exec, m, ffn));
+  bench::measure(state, s.exec, ops::reduce_cost<T>(m * ffn),
+                 [&] { ops::linear_backward_bias(s.exec, dy, dbias, GradMode::overwrite, scratch.view()); });
+}
+
 void attention(benchmark::State& state, bool self, bool backward) {
   Inputs s;
   const std::int64_t tq = state.range(0), tk = self ? tq : text_tokens;
@@ -127,6 +150,32 @@ void layer_norm_modulate_backward(benchmark::State& state) {
   });
 }
 
+void rms_norm_forward(benchmark::State& state) {
+  Inputs s;
+  const std::int64_t m = state.range(0);
+  const auto x = s.random<T, 2>({m, dim}), y = s.exec.empty<T, 2>({m, dim});
+  const auto weight = s.random<float, 1>({dim}), rstd = s.exec.empty<float, 1>({m});
+  bench::measure(state, s.exec, ops::rms_norm_forward_cost<T>(m, dim), [&] {
+    ops::rms_norm_forward(s.exec, x.cview(), weight.cview(), ops::Modulation<float, Space>{}, 1e-6, y.view(),
+                          rstd.view());
+  });
+}
+
+void rms_norm_backward(benchmark::State& state) {
+  Inputs s;
+  const std::int64_t m = state.range(0);
+  const auto x = s.random<T, 2>({m, dim}), dy = s.random<T, 2>({m, dim});
+  const auto y = s.exec.empty<T, 2>({m, dim}), dx = s.exec.empty<T, 2>({m, dim});
+  const auto weight = s.random<float, 1>({dim}), rstd = s.exec.empty<float, 1>({m});
+  const ops::Modulation<float, Space> none{};
+  ops::rms_norm_forward(s.exec, x.cview(), weight.cview(), none, 1e-6, y.view(), rstd.view());
+  bench::measure(state, s.exec, ops::rms_norm_backward_cost<T>(m, dim), [&] {
+    ops::rms_norm_backward(s.exec, dy.cview(), x.cview(), rstd.cview(), weight.cview(), none, dx.view(),
+                           GradMode::overwrite, View<float, 1, Space>{}, GradMode::overwrite, {}, {},
+                           GradMode::overwrite, {});
+  });
+}
+
 struct Rotated : Inputs {
   Tensor<float, 2, Space> cos, sin;
   Tensor<float, 1, Space> weight = random<float, 1>({dim});
@@ -135,6 +184,14 @@ struct Rotated : Inputs {
     ops::rope_table(exec, {1, 1, tokens}, ops::rope_axes(128), 10000.0, cos.view(), sin.view());
   }
 };
+
+void rope_forward(benchmark::State& state) {
+  const std::int64_t m = state.range(0);
+  Rotated s(m);
+  const auto x = s.random<T, 2>({m, dim}), y = s.exec.empty<T, 2>({m, dim});
+  bench::measure(state, s.exec, ops::rope_forward_cost<T>(m, dim),
+                 [&] { ops::rope_forward(s.exec, x.cview(), s.cos.cview(), s.sin.cview(), heads, y.view()); });
+}
 
 void rms_norm_rope_forward(benchmark::State& state) {
   const std::int64_t m = state.range(0);
@@ -244,6 +301,88 @@ void patchify(benchmark::State& state) {
                  [&] { ops::patchify<ops::Patch<1, 2, 2>>(s.exec, x.cview(), tokens.view()); });
 }
 
+void unpatchify(benchmark::State& state) {
+  Inputs s;
+  const auto tokens = s.random<T, 3>({1, state.range(0), dim});
+  const auto x = s.exec.empty<T, 5>({1, dim / 4, 1, 2, 2 * state.range(0)});
+  bench::measure(state, s.exec, ops::patchify_cost<T>(x.size()),
+                 [&] { ops::unpatchify<ops::Patch<1, 2, 2>>(s.exec, tokens.cview(), x.view()); });
+}
+
+void multiply(benchmark::State& state) {
+  Inputs s;
+  const auto a = s.random<T, 2>({state.range(0), dim}), b = s.random<T, 2>(a.shape());
+  const auto y = s.exec.empty<T, 2>(a.shape());
+  bench::measure(state, s.exec, ops::elementwise_cost<T>(a.size(), 3),
+                 [&] { ops::multiply(s.exec, a.cview(), b.cview(), y.view()); });
+}
+
+void scale(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.random<T, 2>({state.range(0), dim}), y = s.exec.empty<T, 2>(x.shape());
+  bench::measure(state, s.exec, ops::elementwise_cost<T>(x.size(), 2),
+                 [&] { ops::scale(s.exec, 1.5, x.cview(), y.view()); });
+}
+
+void fill(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.exec.empty<T, 2>({state.range(0), dim});
+  bench::measure(state, s.exec, ops::elementwise_cost<T>(x.size(), 1), [&] { ops::fill(s.exec, 1.5, x.view()); });
+}
+
+void sum_of_squares(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.random<T, 2>({state.range(0), dim});
+  const auto out = s.exec.empty<double, 1>({1});
+  bench::measure(state, s.exec, ops::reduce_cost<T>(x.size()),
+                 [&] { ops::sum_of_squares(s.exec, x.view(), out.view()); });
+}
+
+/// The latents of a clip: noise, state and target in one pass.
+void noise_batch(benchmark::State& state) {
+  Inputs s;
+  const Shape<5> shape{1, 16, 1, 2, 2 * state.range(0)};
+  const auto clips = s.random<T, 5>(shape), noisy = s.exec.empty<T, 5>(shape), target = s.exec.empty<T, 5>(shape);
+  const auto draws = s.exec.empty<ops::NoiseDraw, 1>({1});
+  const ops::NoiseDraw draw{.key = {1, 2, 3}, .state_data = 0.5, .state_noise = 0.5};
+  s.exec.upload(&draw, draws.view());
+  const auto timesteps = s.exec.empty<float, 1>({1}), weights = s.exec.empty<float, 1>({1});
+  bench::measure(state, s.exec, ops::noise_batch_cost<T>(clips.size()), [&] {
+    ops::noise_batch(s.exec, clips.cview(), draws.cview(), noisy.view(), target.view(), timesteps.view(),
+                     weights.view());
+  });
+}
+
+void guided_euler_step(benchmark::State& state) {
+  Inputs s;
+  const Shape<5> shape{1, 16, 1, 2, 2 * state.range(0)};
+  const auto x = s.random<float, 5>(shape);
+  const auto cond = s.random<T, 5>(shape), uncond = s.random<T, 5>(shape);
+  bench::measure(state, s.exec, ops::guided_euler_step_cost<float, T>(x.size()),
+                 [&] { ops::guided_euler_step(s.exec, x.view(), cond.view(), uncond.view(), 5.0, -0.02); });
+}
+
+/// Of one timestep a token, the most that a model asks for.
+void sinusoidal_embedding(benchmark::State& state) {
+  Inputs s;
+  const auto t = s.random<float, 1>({state.range(0)}, 500);
+  const auto out = s.exec.empty<float, 2>({state.range(0), 256});
+  bench::measure(state, s.exec, ops::sinusoidal_embedding_cost<float>(state.range(0), 256),
+                 [&] { ops::sinusoidal_embedding(s.exec, t.cview(), out.view()); });
+}
+
+void mse_backward(benchmark::State& state) {
+  Inputs s;
+  const auto a = s.random<T, 4>({1, 16, 1, 4 * state.range(0)}), b = s.random<T, 4>(a.shape());
+  const auto da = s.exec.empty<T, 4>(a.shape());
+  const auto dloss = s.exec.empty<double, 1>({1});
+  ops::fill(s.exec, 1.0, dloss.view());
+  bench::measure(state, s.exec, ops::mse_backward_cost<T>(a.size()), [&] {
+    ops::mse_backward(s.exec, a.cview(), b.cview(), View<const float, 1, Space>{}, 0, dloss.cview(), da.view(),
+                      GradMode::overwrite);
+  });
+}
+
 void mse(benchmark::State& state) {
   Inputs s;
   const auto a = s.random<T, 4>({1, 16, 1, 4 * state.range(0)}), b = s.random<T, 4>(a.shape());
@@ -283,6 +422,24 @@ void adamw(benchmark::State& state) {
   });
 }
 
+/// The moving average of as many.
+void ema(benchmark::State& state) {
+  Inputs s;
+  const std::int64_t count = 64 * dim;
+  std::vector<Tensor<float, 1, Space>> held;
+  std::vector<ops::EmaTensor<float, float>> tensors;
+  for (std::int64_t i = 0; i < state.range(0); ++i) {
+    for (int k = 0; k < 2; ++k) held.push_back(s.random<float, 1>({count}));
+    tensors.push_back({held[held.size() - 2].data_handle(), held.back().data_handle(), count});
+  }
+  auto numbers = s.exec.empty<ops::UpdateState, 1>({1});
+  const ops::UpdateState start{.ema_weight = 0.001f};
+  s.exec.upload(&start, numbers.view());
+  bench::measure(state, s.exec, ops::ema_step_cost<float, float>(count * state.range(0)), [&] {
+    ops::ema_step(s.exec, std::span<const ops::EmaTensor<float, float>>(tensors), numbers.cview());
+  });
+}
+
 #define SEGUE_BENCH_TOKENS(name) \
   BENCHMARK(name)->ArgName("tokens")->Arg(1875)->Arg(32760)->UseManualTime()->Unit(benchmark::kMicrosecond)
 
@@ -291,12 +448,17 @@ SEGUE_BENCH_TOKENS(linear_forward_up_gelu);
 SEGUE_BENCH_TOKENS(linear_forward_down);
 SEGUE_BENCH_TOKENS(linear_backward_input);
 SEGUE_BENCH_TOKENS(linear_backward_weight);
+SEGUE_BENCH_TOKENS(linear_backward_through_gelu);
+SEGUE_BENCH_TOKENS(linear_backward_bias);
 SEGUE_BENCH_TOKENS(self_attention_forward);
 SEGUE_BENCH_TOKENS(self_attention_forward_backward);
 SEGUE_BENCH_TOKENS(cross_attention_forward);
 SEGUE_BENCH_TOKENS(cross_attention_forward_backward);
 SEGUE_BENCH_TOKENS(layer_norm_modulate_forward);
 SEGUE_BENCH_TOKENS(layer_norm_modulate_backward);
+SEGUE_BENCH_TOKENS(rms_norm_forward);
+SEGUE_BENCH_TOKENS(rms_norm_backward);
+SEGUE_BENCH_TOKENS(rope_forward);
 SEGUE_BENCH_TOKENS(rms_norm_rope_forward);
 SEGUE_BENCH_TOKENS(rms_norm_rope_backward);
 SEGUE_BENCH_TOKENS(gated_residual_forward);
@@ -308,7 +470,17 @@ SEGUE_BENCH_TOKENS(cast_to_bf16);
 SEGUE_BENCH_TOKENS(dropout);
 SEGUE_BENCH_TOKENS(fill_normal);
 SEGUE_BENCH_TOKENS(patchify);
+SEGUE_BENCH_TOKENS(unpatchify);
+SEGUE_BENCH_TOKENS(multiply);
+SEGUE_BENCH_TOKENS(scale);
+SEGUE_BENCH_TOKENS(fill);
+SEGUE_BENCH_TOKENS(sum_of_squares);
+SEGUE_BENCH_TOKENS(noise_batch);
+SEGUE_BENCH_TOKENS(guided_euler_step);
+SEGUE_BENCH_TOKENS(sinusoidal_embedding);
 SEGUE_BENCH_TOKENS(mse);
+SEGUE_BENCH_TOKENS(mse_backward);
+BENCHMARK(ema)->ArgName("tensors")->Arg(600)->UseManualTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(adamw)->ArgName("tensors")->Arg(600)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 }  // namespace
