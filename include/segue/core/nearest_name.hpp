@@ -12,16 +12,19 @@
 
 SEGUE_NAMESPACE_BEGIN
 
-/// 'text' for a sentence. Names come from files, so control characters (line breaks, terminal commands, zeros) become
-/// '?', and what is long is cut.
-inline std::string in_quotes(std::string_view text) {
+/// Text from elsewhere, fit for a sentence: control characters (line breaks, terminal commands, zeros) become '?', and
+/// what is long is cut.
+inline std::string printable(std::string_view text) {
   static constexpr std::size_t longest = 160;
-  std::string out = "'";
+  std::string out;
   for (const char c : text.substr(0, longest)) {
     out.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c);
   }
-  return out.append(text.size() > longest ? "…'" : "'");
+  return out.append(text.size() > longest ? "…" : "");
 }
+
+/// The same as 'text'.
+inline std::string in_quotes(std::string_view text) { return "'" + printable(text) + "'"; }
 
 /// Number of single-character insertions, deletions and replacements between two words (Levenshtein).
 inline std::size_t edit_distance(std::string_view a, std::string_view b) {

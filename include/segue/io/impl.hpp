@@ -17,6 +17,7 @@
 #include <unordered_set>
 
 #include "segue/core/posix.hpp"
+#include "segue/io/decoder_memory.hpp"
 #include "segue/io/image.hpp"
 #include "segue/io/json.hpp"
 
@@ -38,8 +39,10 @@
 #define STBI_ONLY_BMP
 #define STBI_NO_STDIO
 // A broken promise inside the decoder must not end the program, nor may it be passed over.
-#define STBI_ASSERT(condition) \
-  ((condition) ? static_cast<void>(0) : throw ::segue::InputError("the image decoder met a state it does not expect"))
+#define STBI_ASSERT(condition) ((condition) ? static_cast<void>(0) : throw ::segue::io::detail::DecoderFault())
+#define STBI_MALLOC(size) ::segue::io::detail::DecoderMemory::allocate(size)
+#define STBI_REALLOC_SIZED(block, before, size) ::segue::io::detail::DecoderMemory::reallocate(block, before, size)
+#define STBI_FREE(block) ::segue::io::detail::DecoderMemory::release(block)
 #define STB_IMAGE_WRITE_STATIC
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STBI_WRITE_NO_STDIO
@@ -64,6 +67,10 @@
 #undef STBI_ONLY_PNG
 #undef STBI_ONLY_JPEG
 #undef STBI_ONLY_BMP
+#undef STBI_ASSERT
+#undef STBI_MALLOC
+#undef STBI_REALLOC_SIZED
+#undef STBI_FREE
 #undef STBI_NO_STDIO
 #undef STBI_WRITE_NO_STDIO
 #endif
@@ -406,26 +413,31 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view where, int
   } else {
     throw_input(where, "is not a PNG, JPEG or BMP image");
   }
+  const detail::DecoderMemory memory;
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
   const int size = static_cast<int>(bytes.size());
   const auto fail = [&] {
     const char* reason = stbi_failure_reason();
-    throw_input(where, std::string("the image is corrupt or of an unsupported kind: ") + (reason ? reason : "?"));
+    // It may hold bytes of the file.
+    throw_input(where, "the image is corrupt or of an unsupported kind: " + printable(reason ? reason : "?"));
   };
   Image image;
   int stored = 0;
-  if (stbi_info_from_memory(data, size, &image.width, &image.height, &stored) == 0) fail();
-  if (image.width > max_image_side || image.height > max_image_side || image.width < 1 || image.height < 1) {
-    throw_input(where, "the image's size", std::to_string(image.width) + "x" + std::to_string(image.height),
-                "sides from 1 to " + std::to_string(max_image_side));
+  try {
+    if (stbi_info_from_memory(data, size, &image.width, &image.height, &stored) == 0) fail();
+    if (image.width > max_image_side || image.height > max_image_side || image.width < 1 || image.height < 1) {
+      throw_input(where, "the image's size", std::to_string(image.width) + "x" + std::to_string(image.height),
+                  "sides from 1 to " + std::to_string(max_image_side));
+    }
+    image.channels = stored == 2 ? 4 : stored;
+    const stbi_uc* pixels = stbi_load_from_memory(data, size, &image.width, &image.height, &stored, image.channels);
+    if (pixels == nullptr) fail();
+    const std::size_t count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) *
+                              static_cast<std::size_t>(image.channels);
+    image.pixels.assign(pixels, pixels + count);
+  } catch (const detail::DecoderFault&) {
+    throw_input(where, "the image is corrupt: the decoder met a state that it does not expect");
   }
-  image.channels = stored == 2 ? 4 : stored;
-  stbi_uc* pixels = stbi_load_from_memory(data, size, &image.width, &image.height, &stored, image.channels);
-  if (pixels == nullptr) fail();
-  const std::size_t count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) *
-                            static_cast<std::size_t>(image.channels);
-  image.pixels.assign(pixels, pixels + count);
-  stbi_image_free(pixels);
   return channels == 0 || channels == image.channels ? image : convert_channels(image, channels);
 }
 
