@@ -149,6 +149,11 @@ int main(int argc, char** argv) {
     bench::profile(s.exec, [&] { trainer.step(); }).print();
     return 0;
   }
+#else
+  if (std::getenv("SEGUE_BENCH_PROFILE")) {
+    std::fputs("SEGUE_BENCH_PROFILE: this program was built without CUPTI, of CUDA 13 or later\n", stderr);
+    return 2;
+  }
 #endif
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

@@ -28,8 +28,6 @@ segue_has_file() {
   return 1
 }
 
-segue_has_nvcc() { command -v nvcc >/dev/null || [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc ]]; }
-
 # The Debian packages that the job needs and that are not there under any other name, one a line.
 segue_missing() {
   local job=$1
@@ -122,6 +120,10 @@ segue_build() {
     exit 2
   fi
   sed -n 's/^-- \(segue: .*\)/\1/p' "$log" >&2
+  if [[ $target == *_cuda ]] && ! cmake --build "$build" --target help | grep -q "^$target: "; then
+    segue_say "$target needs NVIDIA's CUDA toolkit 12.4 or later, which CMake did not find (it looks for nvcc on the PATH, in CUDA_PATH and in /usr/local/cuda)."
+    exit 2
+  fi
   segue_say "building $target in build/$preset"
   cmake --build "$build" --target "$target" --parallel "$(nproc)" >&2
 }

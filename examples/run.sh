@@ -15,10 +15,6 @@ for ((i = 1; i < $#; ++i)); do
 done
 
 segue_setup examples
-if [[ $program == fewshot_cuda ]] && ! segue_has_nvcc; then
-  segue_say "--device cuda needs NVIDIA's CUDA toolkit 12.4 or later (nvcc), which is neither on the PATH nor in /usr/local/cuda."
-  exit 2
-fi
 segue_build release "$program"
 # GNU's threads wait by spinning for milliseconds: beside any other load, small operators would take a hundred times as
 # long. Not spinning at all costs a third of the speed where nothing else runs; some microseconds are the best of both.

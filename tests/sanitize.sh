@@ -30,13 +30,20 @@ export -f run
 export seconds
 
 failed=0
+programs=0
 for program in "$build"/tests/cuda_*; do
   [[ -x $program && ! -d $program ]] || continue
   name=$(basename "$program")
+  programs=$((programs + 1))
+  rm -f "$logs/$name".*
   # Catch2 2 prints names by one option, 3 by another; either ends with a code of its own.
   { "$program" '~[large]' --list-test-names-only 2>/dev/null || true; } >"$logs/$name.tests"
   if ! grep -q . "$logs/$name.tests" || grep -qi 'unrecogni[sz]ed\|Error(s) in input' "$logs/$name.tests"; then
     { "$program" '~[large]' --list-tests --verbosity quiet || true; } >"$logs/$name.tests"
+  fi
+  if ! grep -q . "$logs/$name.tests"; then
+    echo "$name: lists no tests; is there a GPU?"
+    exit 2
   fi
   # Catch2 would take these for the end of a name, or for a tag.
   sed -i 's/[][,\\]/\\&/g' "$logs/$name.tests"
@@ -44,7 +51,7 @@ for program in "$build"/tests/cuda_*; do
   for tool in "${tools[@]}"; do
     begin=$SECONDS
     for part in "$logs/$name".part-*; do
-      [[ -s $part ]] && printf '%s\0' "$tool" "$program" "$part" "$logs/$name.$tool.${part##*-}.log"
+      if [[ -s $part ]]; then printf '%s\0' "$tool" "$program" "$part" "$logs/$name.$tool.${part##*-}.log"; fi
     done | xargs -0 -n 4 -P "$jobs" bash -c 'run "$@"' _
     bad=$(grep -Lx 0 "$logs/$name.$tool".*.code || true)
     echo "$name $tool: $(wc -l <"$logs/$name.tests") test cases, $((SECONDS - begin)) s, $([[ -z $bad ]] && echo clean || echo WRONG)"
@@ -55,4 +62,8 @@ for program in "$build"/tests/cuda_*; do
     done
   done
 done
+if [[ $programs == 0 ]]; then
+  echo "$build holds no CUDA tests"
+  exit 2
+fi
 exit "$failed"

@@ -53,7 +53,8 @@ example::CommandLine<Options> command_line() {
   c.number("--shift", "X", "timestep shift of training and sampling: large is noisy (default 25)", &Options::shift,
            0.01, 100.0);
   c.number("--guidance", "X", "classifier-free guidance (default 1: none)", &Options::guidance, 0.0, 100.0);
-  c.text("--device", "NAME", "cpu or cuda: examples/run.sh builds the program for it (default cpu)", &Options::device);
+  c.text("--device", "NAME", "cpu or cuda: examples/run.sh builds the program for it, for the CPU by default",
+         &Options::device);
   c.number("--threads", "N", "threads (default: all); results do not depend on it", &Options::threads, 1, 4096);
   c.number("--checkpoint-every", "N", "steps between checkpoints (default 50)", &Options::checkpoint_every, 1,
            10000000);

@@ -177,6 +177,12 @@ TEST_CASE("CUDA's default stream works too, but cannot be recorded") {
   const auto x = support::tensor_of(exec, std::vector<float>(64, 1.0f));
   launch(exec, "add_one", add_one, dim3(1), dim3(64), 0, x.data_handle(), 64);
   CHECK(to_host(exec, x.view()) == std::vector<float>(64, 2.0f));
+  exec.aside([&] { launch(exec, "add_one", add_one, dim3(1), dim3(64), 0, x.data_handle(), 64); },
+             std::array{x.buffer()});
+  CHECK(exec.stream() == nullptr);
+  exec.settle(x.buffer());
+  CHECK_FALSE(exec.holds(x.buffer()));
+  CHECK(to_host(exec, x.view()) == std::vector<float>(64, 3.0f));
   CHECK(support::contains(support::message_of<Error>([&] { Graph::capture(exec, [] {}); }),
                           "Graph::capture: CUDA's default stream cannot be captured"));
 }
@@ -210,9 +216,10 @@ TEST_CASE("what is put aside runs after what came before, keeps its memory, and 
             CHECK(exec.beside());
             for (int i = 0; i < 20; ++i) add(total);
             // Inside, it is one stream.
-            exec.aside([&] { add(total); });
+            exec.aside([&] { add(total); }, std::array{total.buffer()});
+            CHECK(support::contains(support::message_of<Error>([&] { exec.join(); }), "cannot wait for itself"));
           },
-          total, x);
+          std::array{total.buffer()}, x);
       CHECK_FALSE(exec.beside());
       CHECK(exec.holds(x.buffer()));
     }
@@ -233,7 +240,7 @@ TEST_CASE("what is put aside runs after what came before, keeps its memory, and 
   // A capture that breaks off while something is aside leaves an Exec that works.
   CHECK(support::message_of<Error>([&] {
           Graph::capture(exec, [&] {
-            exec.aside([&] { add(total); }, total);
+            exec.aside([&] { add(total); }, std::array{total.buffer()});
             throw Error("stop");
           });
         }) == "stop");

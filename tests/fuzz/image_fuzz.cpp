@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // PNG, JPEG and BMP files. The first byte chooses the channels.
+#include <algorithm>
 #include <array>
 #include <vector>
 

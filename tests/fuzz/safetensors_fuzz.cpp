@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The header of a safetensors file, and elements of what it describes.
-#include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "fuzz.hpp"

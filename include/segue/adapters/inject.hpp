@@ -97,7 +97,7 @@ std::vector<std::string> add_lora(M& model, Exec<Device>& exec, const LoraConfig
       throw_input("add_lora", "target", target, "the end of the name of a linear that can carry an adapter");
   if (adapted.empty() && config.spec.rank != 0)
     throw_input("add_lora", "no linear of the model matches the targets and layers");
-  // Weights that moved into one buffer with their adapter left their old ones behind.
+  // Weights may have moved into one buffer with their adapter.
   exec.pool().trim();
   return adapted;
 }

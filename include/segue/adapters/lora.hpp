@@ -155,7 +155,8 @@ class LoraLinear {
     const std::int64_t in = base_.in_features(), out = base_.out_features(), rank = spec.rank;
     if constexpr (requires { exec.reserve_spare_columns(rank); } && is_tensor<typename Base::Weight>) {
       using T = typename Leaf::value_type;
-      if constexpr (sizeof(T) == 2 && std::is_same_v<T, typename Base::Weight::value_type>) {
+      // A master copy of its own lies apart, as optimizers and files expect.
+      if constexpr (sizeof(T) == 2 && Leaf::has_master && std::is_same_v<T, typename Base::Weight::value_type>) {
         // Rows and what lies beside them must begin at 16 bytes. A plan leaves a weight that is there where it is.
         const bool only_planned = exec.planning() && !base_.weight().buffer().planned();
         if (adapters_.empty() && spec.slots == 1 && spec.dropout == 0.0 && in % 8 == 0 && out % 8 == 0 &&
@@ -166,6 +167,8 @@ class LoraLinear {
           const auto weight = whole.slice(0, 0, out).slice(1, 0, in);
           ops::copy(exec, base_.weight().cview(), weight.view());
           base_.weight() = weight;
+          // A pool that runs out of memory gives back what is cached, so a plan need not count the old weights.
+          if (exec.planning()) exec.pool().trim();
           const std::int64_t stride = in + rank;
           const Tensor<T, 3, typename P::Space> a(
               whole.buffer(), {whole.data_handle() + out * stride, {1, rank, in}, {rank * stride, stride, 1}});

@@ -31,6 +31,8 @@ class GradTarget {
   void add(Exec<Device>& exec, Tensor<Grad, Rank, Space> contribution) const {
     slot_->add(exec, std::move(contribution));
   }
+  /// Where the gradient is gathered; none where nobody wants it or nothing came yet.
+  Buffer buffer() const { return slot_ ? slot_->grad().buffer() : Buffer(); }
 
  private:
   Slot* slot_ = nullptr;

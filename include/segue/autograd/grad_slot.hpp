@@ -31,6 +31,7 @@ class GradSlot {
       filled_ = true;
       return;
     }
+    exec.settle(grad_.buffer());
     Value sum = grad_.unique() ? grad_ : make(exec, grad_.shape());
     ops::add(exec, grad_.cview(), contribution.cview(), sum.view());
     grad_ = std::move(sum);
@@ -48,6 +49,7 @@ class GradSlot {
       filled_ = true;
       return {grad_, ops::GradMode::overwrite};
     }
+    exec.settle(grad_.buffer());
     if (!grad_.unique()) {
       Value fresh = make(exec, shape);
       ops::copy(exec, grad_.cview(), fresh.view());

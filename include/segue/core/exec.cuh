@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -19,7 +20,8 @@
 SEGUE_NAMESPACE_BEGIN
 
 /// A CUDA device and a stream of it. All work of an Exec is issued on its stream, and its pool reuses memory in that
-/// order, so nothing waits for the device but `synchronize` and `download`.
+/// order. What waits for the device: `synchronize`, `download`, an `upload` that finds every staging buffer on its way,
+/// memory that goes to or comes from the allocator, the first reduction, and products that are measured.
 template <>
 class Exec<Cuda> {
  public:
@@ -79,9 +81,11 @@ class Exec<Cuda> {
   void set_planning(bool on) {
     if (on == planning()) return;
     pool_.set_planning(on);
-    // What planned adapters asked for is not asked any more.
-    std::swap(spare_columns_, spare_columns_aside_);
-    if (on) spare_columns_ = spare_columns_aside_;
+    // What planned adapters ask for holds while planning.
+    if (on)
+      spare_columns_before_ = spare_columns_;
+    else
+      spare_columns_ = spare_columns_before_;
   }
 
   /// Waits for the work issued so far. @throws CudaError if any of it failed.
@@ -93,7 +97,7 @@ class Exec<Cuda> {
   template <class T, int Rank>
   Tensor<T, Rank, CudaSpace> empty(const Shape<Rank>& shape) {
     Tensor<T, Rank, CudaSpace> out(pool_, shape);
-    if (beside_) hold(out);
+    if (beside_) hold(out.buffer());
     return out;
   }
 
@@ -103,7 +107,7 @@ class Exec<Cuda> {
     if constexpr (Rank >= 2 && sizeof(T) == 2) {
       if (spare_columns_ > 0) {
         auto out = Tensor<T, Rank, CudaSpace>::with_spare_columns(pool_, shape, spare_columns_);
-        if (beside_) hold(out);
+        if (beside_) hold(out.buffer());
         return out;
       }
     }
@@ -113,14 +117,18 @@ class Exec<Cuda> {
   void reserve_spare_columns(std::int64_t columns) { spare_columns_ = std::max(spare_columns_, columns); }
 
   /// Issues work that nothing needs before `join` on a second stream, which begins where this one is now, so that small
-  /// kernels run while large ones leave room. `held` are the tensors that f reads or writes: neither their memory nor
-  /// what f allocates is handed out again before `join`, which comes by itself once they are many bytes.
-  /// f may use operators that take their scratch as an argument, and products.
-  template <class F, class... Held>
-  void aside(F&& f, const Held&... held) {
+  /// kernels run while large ones leave room. `read` are the tensors that f reads, `written` the blocks that it writes:
+  /// no memory of theirs nor what f allocates is handed out again before `join`, which comes by itself once they are
+  /// many bytes. f may use operators that take their scratch as an argument, and products.
+  template <class F, std::size_t N, class... Read>
+  void aside(F&& f, const std::array<Buffer, N>& written, const Read&... read) {
+    if (!beside_ && held_bytes_ > most_held_bytes) join();
+    (hold(read.buffer()), ...);
+    for (const Buffer& buffer : written) {
+      hold(buffer);
+      written_.push_back(buffer.data());
+    }
     if (beside_) return std::forward<F>(f)();
-    if (held_bytes_ > most_held_bytes) join();
-    (hold(held), ...);
     fork();
     struct Scope {
       Exec& exec;
@@ -130,13 +138,16 @@ class Exec<Cuda> {
   }
   /// Makes what follows wait for what was put aside.
   void join() {
+    if (beside_) throw Error("Exec<Cuda>::join: what was put aside cannot wait for itself");
     if (pending_) {
       detail::cuda_check(cudaEventRecord(joined_.get(), side_.get()), where);
       detail::cuda_check(cudaStreamWaitEvent(stream_, joined_.get()), where);
     }
-    pending_ = false;
-    held_.clear();
-    held_bytes_ = 0;
+    forget_aside();
+  }
+  /// What follows reads or writes this block: waits for what was put aside, if that writes it.
+  void settle(const Buffer& buffer) {
+    if (!beside_ && std::find(written_.begin(), written_.end(), buffer.data()) != written_.end()) join();
   }
   /// Whether something that was put aside and not joined yet uses this memory.
   bool holds(const Buffer& buffer) const {
@@ -214,11 +225,10 @@ class Exec<Cuda> {
     return Event(e);
   }
 
-  template <class X>
-  void hold(const X& tensor) {
-    if (!tensor.buffer() || holds(tensor.buffer())) return;
-    held_.push_back(tensor.buffer());
-    held_bytes_ += tensor.buffer().bytes();
+  void hold(const Buffer& buffer) {
+    if (!buffer || holds(buffer)) return;
+    held_.push_back(buffer);
+    held_bytes_ += buffer.bytes();
   }
   void fork() {
     if (!planning()) {
@@ -229,20 +239,22 @@ class Exec<Cuda> {
       }
       detail::cuda_check(cudaEventRecord(forked_.get(), stream_), where);
       detail::cuda_check(cudaStreamWaitEvent(side_.get(), forked_.get()), where);
-      main_ = std::exchange(stream_, side_.get());
+      main_ = stream_;
+      stream_ = side_.get();
       pending_ = true;
     }
     beside_ = true;
   }
-  /// After a capture that broke off: there is nothing to wait for.
   void forget_aside() {
     pending_ = false;
+    written_.clear();
     held_.clear();
     held_bytes_ = 0;
   }
   void leave() {
     beside_ = false;
-    if (main_) stream_ = std::exchange(main_, nullptr);
+    if (main_) stream_ = *main_;
+    main_.reset();
   }
 
   static int choose(int device) {
@@ -260,12 +272,13 @@ class Exec<Cuda> {
   RandomState random_;
   cudaStream_t stream_;
   Stream own_stream_;
-  cudaStream_t main_ = nullptr;  // the stream, while what is issued goes aside
+  std::optional<cudaStream_t> main_;  // the stream, while what is issued goes aside
   Stream side_;
   Event forked_, joined_;
   std::vector<Buffer> held_;
+  std::vector<const void*> written_;
   std::size_t held_bytes_ = 0;
-  std::int64_t spare_columns_ = 0, spare_columns_aside_ = 0;
+  std::int64_t spare_columns_ = 0, spare_columns_before_ = 0;
   bool beside_ = false;
   bool pending_ = false;
   bool deterministic_;

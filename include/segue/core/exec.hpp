@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -17,15 +18,20 @@ SEGUE_NAMESPACE_BEGIN
 
 namespace detail {
 
+template <class T>
+constexpr void check_travels() {
+  static_assert(std::is_trivially_copyable_v<T>, "Exec: only trivially copyable elements travel between devices");
+}
+
 template <class T, int Rank, class Space>
 void check_upload(const View<T, Rank, Space>& x) {
-  static_assert(std::is_trivially_copyable_v<T>, "Exec: only trivially copyable elements travel between devices");
+  check_travels<T>();
   if (!x.is_contiguous()) throw_input("upload", "strides", shape_string(x.strides()), "those of a contiguous view");
 }
 
 template <class T, int Rank, class Space>
 View<T, 2, Space> download_rows(const View<T, Rank, Space>& x) {
-  static_assert(std::is_trivially_copyable_v<T>, "Exec: only trivially copyable elements travel between devices");
+  check_travels<T>();
   return fewest_rows("download", x);
 }
 
@@ -77,14 +83,16 @@ class Exec<Cpu> {
     return empty<T, Rank>(shape);
   }
 
-  /// Runs work that nothing needs before `join`; a device that can lets what follows overtake it. `held` are the
-  /// tensors that f reads or writes. f may use operators that take their scratch as an argument.
-  template <class F, class... Held>
-  void aside(F&& f, const Held&...) {
+  /// Runs work that nothing needs before `join`; a device that can lets what follows overtake it. `read` are the
+  /// tensors that f reads, `written` the blocks that it writes. f may use operators that take their scratch as an
+  /// argument.
+  template <class F, std::size_t N, class... Read>
+  void aside(F&& f, const std::array<Buffer, N>&, const Read&...) {
     std::forward<F>(f)();
   }
-  /// What follows needs what was put aside.
+  /// What follows needs what was put aside; or only this block of it.
   void join() {}
+  void settle(const Buffer&) {}
 
   /// Copies from host memory into a contiguous view of this device; nothing while planning.
   template <class T, int Rank>

@@ -50,7 +50,7 @@ class Graph {
       ~Scope() {
         std::swap(exec.pool_, pool);
         exec.capturing_ = false;
-        if (open) exec.forget_aside();
+        if (open) exec.forget_aside();  // a capture that broke off leaves nothing to wait for
         cudaGraph_t broken = nullptr;
         if (open && cudaStreamEndCapture(exec.stream_, &broken) == cudaSuccess && broken)
           (void)cudaGraphDestroy(broken);

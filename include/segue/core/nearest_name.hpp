@@ -24,7 +24,7 @@ inline std::string printable(std::string_view text) {
 }
 
 /// The same as 'text'.
-inline std::string in_quotes(std::string_view text) { return "'" + printable(text) + "'"; }
+inline std::string in_quotes(std::string_view text) { return std::string("'").append(printable(text)).append("'"); }
 
 /// Number of single-character insertions, deletions and replacements between two words (Levenshtein).
 inline std::size_t edit_distance(std::string_view a, std::string_view b) {

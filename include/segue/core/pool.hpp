@@ -26,6 +26,8 @@ class Allocator {
   virtual ~Allocator() = default;
   /// At least `bytes` bytes, aligned to 256. Returns null when there is no memory.
   virtual void* allocate(std::size_t bytes) noexcept = 0;
+  /// Work that uses the block may still be queued on the Exec's stream: memory of a device is freed behind it, as
+  /// cudaFree does.
   virtual void deallocate(void* pointer, std::size_t bytes) noexcept = 0;
   /// What it could still hand out, for messages; nothing where that is not known.
   virtual std::optional<std::size_t> free_bytes() const noexcept { return std::nullopt; }

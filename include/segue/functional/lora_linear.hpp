@@ -245,7 +245,7 @@ auto lora_linear(C& ctx, const X& x, const W& w, const Tensor<TB, 1, typename C:
                                  keep, da.view[run.slot], {1.0, beta(da.mode)});
             }
           },
-          dpre, x_again, k.t, u);
+          std::array{k.ga.buffer(), k.gb.buffer()}, dpre, x_again, k.t, u);
     }
     if (!gx) return;
     const auto dx = gx.open(ex, x_shape);

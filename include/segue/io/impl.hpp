@@ -419,7 +419,8 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view where, int
   const auto fail = [&] {
     const char* reason = stbi_failure_reason();
     // It may hold bytes of the file.
-    throw_input(where, "the image is corrupt or of an unsupported kind: " + printable(reason ? reason : "?"));
+    std::string sentence = "the image is corrupt or of an unsupported kind: ";
+    throw_input(where, sentence.append(printable(reason ? reason : "?")));
   };
   Image image;
   int stored = 0;

@@ -91,12 +91,7 @@ void write_elements(Exec<Device>& exec, io::SafetensorsWriter& writer, std::stri
                     DType dtype) {
   std::vector<T> fetched;
   std::span<const T> values;
-  if (!in.is_contiguous()) {
-    const auto packed = exec.template empty<T, Rank>(in.shape());
-    ops::copy(exec, in, packed.view());
-    fetched = to_host(exec, packed.view());
-    values = fetched;
-  } else if constexpr (Device::Space::host_accessible) {
+  if (Device::Space::host_accessible && in.is_contiguous()) {
     values = {in.data_handle(), static_cast<std::size_t>(in.size())};
     if (dtype == dtype_of<T>) return writer.add(std::move(name), dtype, std::move(shape), std::as_bytes(values));
   } else {

@@ -11,7 +11,8 @@ namespace schedulers {
 /// `sample`, call after call on inputs of the same shapes. A device that can record work issues all solver steps as one
 /// graph from the second call on; the first call runs them one by one, and so does every call on the CPU.
 /// Model, context and scheduler must outlive it. What is recorded is the model as it is then: after adapters were
-/// added, merged or switched, call `forget`.
+/// added, merged or switched, call `forget`. Draws of a model or scheduler of one's own repeat with what is recorded.
+/// To plan, make one inside the plan.
 template <PolicyLike P, class Model, class S>
 class RecordedSampler {
  public:

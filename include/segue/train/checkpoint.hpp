@@ -126,13 +126,18 @@ RunState load_checkpoint(const std::string& path, Exec<typename P::Device>& exec
   numbers.skipped = state.skipped;
   numbers.consecutive_skipped = state.consecutive_skipped;
 
+  if (const std::string* choices = io::find_metadata(file.metadata(), "gemm_choices")) {
+    try {
+      ops::restore_gemm_choices(exec, *choices);
+    } catch (const InputError& error) {
+      throw_input(path, error.what());
+    }
+  }
   detail::for_each_saved(optimizer, ema, [&](const std::string& name, const TrainedParameter<P>& p, const auto& view) {
     nn::read_elements(exec, info_of(name, p), view);
   });
   for (const auto& p : optimizer.parameters()) p->write_back(exec);
   optimizer.restore(exec, numbers);
-  if (const std::string* choices = io::find_metadata(file.metadata(), "gemm_choices"))
-    ops::restore_gemm_choices(exec, *choices);
   if (ema != nullptr) ema->set_updates(numbers.updates);
   return state;
 }

@@ -253,7 +253,7 @@ class CublasLt {
       plan.algorithm = chosen->second;
       cublas_check(cublasLtMatmulAlgoCheck(handle_, &plan.operation, &plan.a, &plan.b, &plan.c, &plan.d,
                                            &plan.algorithm, &checked),
-                   "gemm: an imported choice");
+                   "gemm: a restored choice");
       plan.usable = true;
       return plan;
     }
