@@ -119,15 +119,14 @@ class Exec<Cuda> {
   /// Issues work that nothing needs before `join` on a second stream, which begins where this one is now, so that small
   /// kernels run while large ones leave room. `read` are the tensors that f reads, `written` the blocks that it writes:
   /// no memory of theirs nor what f allocates is handed out again before `join`, which comes by itself once they are
-  /// many bytes. f may use operators that take their scratch as an argument, and products.
+  /// many bytes (of `read` and of what f allocates). f may use operators that take their scratch as an argument, and
+  /// products.
   template <class F, std::size_t N, class... Read>
   void aside(F&& f, const std::array<Buffer, N>& written, const Read&... read) {
     if (!beside_ && held_bytes_ > most_held_bytes) join();
     (hold(read.buffer()), ...);
-    for (const Buffer& buffer : written) {
-      hold(buffer);
-      written_.push_back(buffer.data());
-    }
+    for (const Buffer& buffer : written)
+      if (buffer) written_.push_back(buffer);
     if (beside_) return std::forward<F>(f)();
     fork();
     struct Scope {
@@ -147,12 +146,10 @@ class Exec<Cuda> {
   }
   /// What follows reads or writes this block: waits for what was put aside, if that writes it.
   void settle(const Buffer& buffer) {
-    if (!beside_ && std::find(written_.begin(), written_.end(), buffer.data()) != written_.end()) join();
+    if (!beside_ && contains(written_, buffer)) join();
   }
   /// Whether something that was put aside and not joined yet uses this memory.
-  bool holds(const Buffer& buffer) const {
-    return std::any_of(held_.begin(), held_.end(), [&](const Buffer& b) { return b.data() == buffer.data(); });
-  }
+  bool holds(const Buffer& buffer) const { return contains(held_, buffer) || contains(written_, buffer); }
   /// Whether what is issued now was put aside.
   bool beside() const { return beside_; }
 
@@ -225,6 +222,9 @@ class Exec<Cuda> {
     return Event(e);
   }
 
+  static bool contains(const std::vector<Buffer>& list, const Buffer& buffer) {
+    return buffer && std::any_of(list.begin(), list.end(), [&](const Buffer& b) { return b.data() == buffer.data(); });
+  }
   void hold(const Buffer& buffer) {
     if (!buffer || holds(buffer)) return;
     held_.push_back(buffer);
@@ -275,8 +275,7 @@ class Exec<Cuda> {
   std::optional<cudaStream_t> main_;  // the stream, while what is issued goes aside
   Stream side_;
   Event forked_, joined_;
-  std::vector<Buffer> held_;
-  std::vector<const void*> written_;
+  std::vector<Buffer> held_, written_;
   std::size_t held_bytes_ = 0;
   std::int64_t spare_columns_ = 0, spare_columns_before_ = 0;
   bool beside_ = false;
