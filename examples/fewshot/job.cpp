@@ -159,6 +159,36 @@ std::vector<std::pair<int, double>> read_losses(const std::string& log) {
   return losses;
 }
 
+struct Outcome {
+  std::string task, score;
+  double before, after;
+  Json baselines;
+  std::size_t shots;
+};
+
+/// What metrics.json tells of every run.
+Json metrics_of(const Outcome& outcome, Engine& engine, const Trainer& trainer, const train::TrainReport& report,
+                const Options& options, const Stopwatch& total) {
+  Json metrics = Json::object();
+  metrics["task"] = outcome.task;
+  metrics["score"] = outcome.score;
+  metrics["before"] = outcome.before;
+  metrics["after"] = outcome.after;
+  metrics["baselines"] = outcome.baselines;
+  metrics["shots"] = outcome.shots;
+  metrics["seed"] = options.seed;
+  metrics["steps"] = options.steps;
+  metrics["skipped_steps"] = report.skipped;
+  metrics["train_seconds"] = report.seconds;
+  metrics["total_seconds"] = total.seconds();
+  metrics["peak_bytes"] = segue::peak_resident_bytes();
+  if constexpr (!Policy::Space::host_accessible)
+    metrics["device_bytes"] =
+        engine.exec().pool().statistics().reserved_bytes + trainer.recorded_memory().reserved_bytes;
+  metrics["settings"] = settings_of(options);
+  return metrics;
+}
+
 void print_table(const std::string& score, double before, double after, const Figures& baselines) {
   std::printf("\n%-28s %8s\n", "", score.c_str());
   std::printf("%-28s %8.3f\n", "before (frozen model)", before);
@@ -196,29 +226,15 @@ void learn(const Options& options) {
   const Evaluation scored_after = task.evaluate(after), scored_before = task.evaluate(before);
   const Figures baselines = task.baselines();
 
-  Json metrics = Json::object();
-  metrics["task"] = task.name();
-  metrics["score"] = tasks::name(task.score());
-  metrics["before"] = scored_before.value;
-  metrics["after"] = scored_after.value;
-  metrics["baselines"] = json_of(baselines);
-  metrics["shots"] = task.train().size();
+  Json metrics = metrics_of({task.name(), std::string(tasks::name(task.score())), scored_before.value,
+                             scored_after.value, json_of(baselines), task.train().size()},
+                            engine, trainer, report, options, total);
   metrics["test_items"] = task.test().size();
-  metrics["seed"] = options.seed;
-  metrics["steps"] = options.steps;
-  metrics["skipped_steps"] = report.skipped;
-  metrics["train_seconds"] = report.seconds;
-  metrics["total_seconds"] = total.seconds();
-  metrics["peak_bytes"] = segue::peak_resident_bytes();
-  if constexpr (!Policy::Space::host_accessible)
-    metrics["device_bytes"] =
-        engine.exec().pool().statistics().reserved_bytes + trainer.recorded_memory().reserved_bytes;
   if (!scored_after.details.empty()) {
     metrics["before_details"] = json_of(scored_before.details);
     metrics["after_details"] = json_of(scored_after.details);
   }
   if (!task.notes().empty()) metrics["notes"] = json_of(task.notes());
-  metrics["settings"] = settings_of(options);
 
   std::vector<SheetItem> sheet;
   for (std::size_t i = 0; i < task.test().size() && i < kSheetItems; ++i) {
@@ -264,22 +280,9 @@ void learn_latents(const Options& options) {
   if (!report.finished()) return;
   write_adapter(engine, out);
   const double after = fixed_loss();
-  Json metrics = Json::object();
-  metrics["task"] = "latents";
-  metrics["score"] = "loss";
-  metrics["before"] = before;
-  metrics["after"] = after;
-  metrics["baselines"] = Json::object();
-  metrics["shots"] = data.size();
-  metrics["seed"] = options.seed;
-  metrics["steps"] = options.steps;
-  metrics["train_seconds"] = report.seconds;
-  metrics["total_seconds"] = total.seconds();
-  metrics["peak_bytes"] = segue::peak_resident_bytes();
-  if constexpr (!Policy::Space::host_accessible)
-    metrics["device_bytes"] =
-        engine.exec().pool().statistics().reserved_bytes + trainer.recorded_memory().reserved_bytes;
-  metrics["settings"] = settings_of(options);
+  const Json metrics =
+      metrics_of({"latents", "loss", before, after, Json::object(), static_cast<std::size_t>(data.size())}, engine,
+                 trainer, report, options, total);
   segue::write_file_atomically(join_path(out, "metrics.json"), segue::io::dump_json(metrics) + "\n");
   std::printf("loss on the clips at fixed sigmas: %.5f before, %.5f after\n", before, after);
 }
