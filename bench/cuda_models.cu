@@ -14,11 +14,8 @@
 #include "cuda_profile.cuh"
 #endif
 #include "cuda_support.cuh"
-#include "segue/adapters/inject.hpp"
-#include "segue/adapters/maps.hpp"
+#include "cuda_wan.cuh"
 #include "segue/io/impl.hpp"
-#include "segue/models/wan.hpp"
-#include "segue/models/wan_init.hpp"
 #include "segue/train/trainer.hpp"
 
 namespace {
@@ -27,13 +24,9 @@ using namespace segue;
 using P = Policy<Bf16, Cuda>;
 using Model = models::Wan<P, adapters::LoraOnBlocks>;
 
-models::WanConfig wan_1_3b() {
-  models::WanConfig c;
-  c.num_attention_heads = 12;
-  c.ffn_dim = 8960;
-  const char* layers = std::getenv("SEGUE_BENCH_LAYERS");
-  c.num_layers = layers ? std::atoi(layers) : 30;
-  return c;
+int layers() {
+  const char* wanted = std::getenv("SEGUE_BENCH_LAYERS");
+  return wanted ? std::atoi(wanted) : 30;
 }
 
 struct Extent {
@@ -60,15 +53,8 @@ struct Setup {
   Model model;
   OneClip source;
 
-  explicit Setup(const Extent& extent) : model(exec, wan_1_3b()), source{extent} {
-    models::randomize_wan(model, exec, 1);
-    adapters::LoraConfig lora;
-    lora.spec.rank = 64;
-    lora.spec.alpha = 64;
-    adapters::add_lora(model, exec, lora);
-    adapters::for_each_lora(model, [&, site = 0u](std::string_view, auto& linear) mutable {
-      linear.find("default")->b.set(exec, [&](const auto& b) { ops::fill_normal(exec, b, {2, site++, 0}, 0.0, 0.02); });
-    });
+  explicit Setup(const Extent& extent) : model(exec, bench::wan_1_3b(layers())), source{extent} {
+    bench::randomize_with_lora64(model, exec);
   }
 };
 

@@ -11,12 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "segue/adapters/inject.hpp"
-#include "segue/adapters/maps.hpp"
-#include "segue/cuda.cuh"
+#include "cuda_wan.cuh"
 #include "segue/io/impl.hpp"
-#include "segue/models/wan.hpp"
-#include "segue/models/wan_init.hpp"
 #include "segue/train/objective.hpp"
 #include "segue/train/optimizer.hpp"
 
@@ -32,24 +28,7 @@ struct Run {
   Context<P> ctx{exec};
   models::Wan<P, adapters::LoraOnBlocks> model;
 
-  explicit Run(int layers) : model(exec, config(layers)) {
-    models::randomize_wan(model, exec, 1);
-    adapters::LoraConfig lora;
-    lora.spec.rank = 64;
-    lora.spec.alpha = 64;
-    adapters::add_lora(model, exec, lora);
-    adapters::for_each_lora(model, [&, site = 0u](std::string_view, auto& linear) mutable {
-      linear.find("default")->b.set(exec, [&](const auto& b) { ops::fill_normal(exec, b, {2, site++, 0}, 0.0, 0.02); });
-    });
-  }
-
-  static models::WanConfig config(int layers) {
-    models::WanConfig c;
-    c.num_attention_heads = 12;
-    c.ffn_dim = 8960;
-    c.num_layers = layers;
-    return c;
-  }
+  explicit Run(int layers) : model(exec, bench::wan_1_3b(layers)) { bench::randomize_with_lora64(model, exec); }
 
   /// Every weight as it lies in the other model, so that only the arithmetic differs.
   template <class Other>

@@ -25,6 +25,14 @@ build_and_run() {
   "$work/build/consumer"
 }
 
+# The program that README.md shows.
+readme_program() { awk '/^```cpp$/ { on = 1; next } /^```$/ { on = 0 } on' "$source/README.md"; }
+# It must learn: its last loss is below its first.
+run_and_learn() {
+  "$work/consumer" | tee "$work/log"
+  awk '/^step/ { if (!n++) first = $4; last = $4 } END { exit !(n > 1 && last < 0.8 * first) }' "$work/log"
+}
+
 case $way in
 find_package)
   "$cmake" --install "$binary" --prefix "$work/first" >/dev/null
@@ -57,15 +65,13 @@ add_subdirectory)
   fi
   ;;
 readme)
-  awk '/^```cpp$/ { on = 1; next } /^```$/ { on = 0 } on' "$source/README.md" >"$work/main.cpp"
+  readme_program >"$work/main.cpp"
   "$compiler" -std=c++20 -O0 -Wall -Wextra -Werror "-I$source/include" "$@" "$work/main.cpp" -o "$work/consumer"
-  # The program must learn: its last loss is below its first.
-  "$work/consumer" | tee "$work/log"
-  awk '/^step/ { if (!n++) first = $4; last = $4 } END { exit !(n > 1 && last < 0.8 * first) }' "$work/log"
+  run_and_learn
   ;;
 readme_cuda)
   # The program of above with the lines that the text for a GPU gives.
-  awk '/^```cpp$/ { on = 1; next } /^```$/ { on = 0 } on' "$source/README.md" |
+  readme_program |
     sed -e "s|^#include \"segue/cpu.hpp\"$|$(grep -m 1 '^#include "segue/cuda.cuh"$' "$source/README.md")|" \
       -e "s|^using P = .*|$(grep -m 1 '^using P = Policy<Bf16, Cuda>;$' "$source/README.md")|" >"$work/main.cu"
   "$compiler" -std=c++20 -arch=sm_80 -O0 "-I$source/include" "${@//-isystem/-isystem=}" "$work/main.cu" -o "$work/consumer" -lcublasLt
@@ -73,8 +79,7 @@ readme_cuda)
     echo "there is no GPU to run it on"
     exit 0
   fi
-  "$work/consumer" | tee "$work/log"
-  awk '/^step/ { if (!n++) first = $4; last = $4 } END { exit !(n > 1 && last < 0.8 * first) }' "$work/log"
+  run_and_learn
   ;;
 find_package_cuda)
   "$cmake" --install "$binary" --prefix "$work/prefix" >/dev/null

@@ -96,20 +96,14 @@ class Exec<Cuda> {
 
   template <class T, int Rank>
   Tensor<T, Rank, CudaSpace> empty(const Shape<Rank>& shape) {
-    Tensor<T, Rank, CudaSpace> out(pool_, shape);
-    if (beside_) hold(out.buffer());
-    return out;
+    return made(Tensor<T, Rank, CudaSpace>(pool_, shape));
   }
 
   /// Rows of features, in 16-bit types with the spare columns that were asked for.
   template <class T, int Rank>
   Tensor<T, Rank, CudaSpace> rows(const Shape<Rank>& shape) {
     if constexpr (Rank >= 2 && sizeof(T) == 2) {
-      if (spare_columns_ > 0) {
-        auto out = Tensor<T, Rank, CudaSpace>::with_spare_columns(pool_, shape, spare_columns_);
-        if (beside_) hold(out.buffer());
-        return out;
-      }
+      if (spare_columns_ > 0) return made(Tensor<T, Rank, CudaSpace>::with_spare_columns(pool_, shape, spare_columns_));
     }
     return empty<T, Rank>(shape);
   }
@@ -222,6 +216,12 @@ class Exec<Cuda> {
     return Event(e);
   }
 
+  /// What is made while work is put aside stays until the join.
+  template <class X>
+  X made(X tensor) {
+    if (beside_) hold(tensor.buffer());
+    return tensor;
+  }
   static bool contains(const std::vector<Buffer>& list, const Buffer& buffer) {
     return buffer && std::any_of(list.begin(), list.end(), [&](const Buffer& b) { return b.data() == buffer.data(); });
   }

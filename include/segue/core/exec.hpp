@@ -93,6 +93,8 @@ class Exec<Cpu> {
   /// What follows needs what was put aside; or only this block of it.
   void join() {}
   void settle(const Buffer&) {}
+  /// Whether something that was put aside and not joined yet uses this memory.
+  bool holds(const Buffer&) const { return false; }
 
   /// Copies from host memory into a contiguous view of this device; nothing while planning.
   template <class T, int Rank>

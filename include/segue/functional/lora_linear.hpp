@@ -212,10 +212,8 @@ auto lora_linear(C& ctx, const X& x, const W& w, const Tensor<TB, 1, typename C:
       };
       const std::int64_t rank = k.a.extent(1);
       const bool beside_dy = k.extends && dpre.spare_columns() >= rank;
-      if constexpr (requires { ex.holds(dpre.buffer()); }) {
-        // What was put aside may still read the spare columns.
-        if (beside_dy && ex.holds(dpre.buffer())) ex.join();
-      }
+      // What was put aside may still read the spare columns.
+      if (beside_dy && ex.holds(dpre.buffer())) ex.join();
       auto& u = us.emplace_back();
       if constexpr (may_extend) {
         if (beside_dy) u = Tensor<TA, 2, Space>(dpre.buffer(), detail::spare_of(dpre, rank));
