@@ -157,12 +157,12 @@ class LoraLinear {
       using T = typename Leaf::value_type;
       // A master copy of its own lies apart, as optimizers and files expect.
       if constexpr (sizeof(T) == 2 && Leaf::has_master && std::is_same_v<T, typename Base::Weight::value_type>) {
-        // Rows and what lies beside them must begin at 16 bytes. A plan leaves a weight that is there where it is.
-        const bool only_planned = exec.planning() && !base_.weight().buffer().planned();
+        // Rows and what lies beside them must begin at 16 bytes.
         if (adapters_.empty() && spec.slots == 1 && spec.dropout == 0.0 && in % 8 == 0 && out % 8 == 0 &&
             rank % 8 == 0) {
           exec.reserve_spare_columns(rank);
-          if (only_planned) return apart(exec, spec);
+          // A plan leaves a weight that is there where it is.
+          if (exec.planning() && !base_.weight().buffer().planned()) return apart(exec, spec);
           const auto whole = exec.template empty<T, 2>({out + rank, in + rank});
           const auto weight = whole.slice(0, 0, out).slice(1, 0, in);
           ops::copy(exec, base_.weight().cview(), weight.view());

@@ -19,7 +19,6 @@ class Tensor {
   using element_type = T;
   using value_type = T;
   using space = Space;
-  using view_type = View<T, Rank, Space>;
   static constexpr int rank() { return Rank; }
 
   Tensor() = default;
