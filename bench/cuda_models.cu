@@ -116,7 +116,7 @@ BENCHMARK(wan_lora64_step)
     ->Args({480, 1})
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
-BENCHMARK(wan_forward_merged)->ArgName("clip")->Arg(50)->Arg(480)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(wan_forward_merged)->ArgName("clip")->Arg(50)->Arg(240)->Arg(480)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 
