@@ -22,7 +22,7 @@ void check_forward(const std::string& name) {
   Golden g(name);
   Context<Golden::P> ctx(g.exec);
   std::vector<double> block_errors;
-  const auto y = g.model.forward(ctx, g.hidden, g.time, g.text, [&](std::size_t i, const auto& x) {
+  const auto y = g.model.forward(ctx, g.hidden, g.time, g.text, {}, [&](std::size_t i, const auto& x) {
     block_errors.push_back(error_against(value_of(x), g.recorded, "forward.blocks." + std::to_string(i)));
   });
   static_assert(is_tensor<std::remove_const_t<decltype(y)>>, "a frozen model is compiled without autograd");
@@ -40,7 +40,7 @@ void check_gradients(const std::string& name, const std::string& case_name, cons
   using Golden = GoldenWan<Fp32, adapters::Trainable, Device>;
   Golden g(name);
   Context<Golden::P> ctx(g.exec);
-  const auto time = per_token ? g.per_token_time() : g.time;
+  const auto time = per_token ? g.token_time("per_token") : g.time;
   const nn::Parameter<float, 5, Device::Space> input(g.hidden);
   const auto y = g.model(ctx, input.var(), time, g.text);
   CHECK(error_against(y.value(), g.recorded, case_name + ".y") < tolerance);

@@ -169,7 +169,7 @@ TEST_CASE("nothing is recorded below the first adapter") {
     std::vector<std::size_t> counts;
     Context<G::P> ctx(g.exec);
     ctx.set_recompute(level);
-    const auto y = g.model.forward(ctx, g.hidden, g.time, g.text,
+    const auto y = g.model.forward(ctx, g.hidden, g.time, g.text, {},
                                    [&](std::size_t, const auto&) { counts.push_back(ctx.tape().size()); });
     counts.push_back(ctx.tape().size());
     CHECK(y.requires_grad() == (counts.back() > 0));

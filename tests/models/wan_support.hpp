@@ -40,13 +40,18 @@ struct GoldenWan {
     hidden = recorded.template tensor<T, 5>(exec, "forward.hidden_states");
     target = recorded.template tensor<T, 5>(exec, "forward.target");
     text = recorded.template tensor<T, 3>(exec, "forward.encoder_hidden_states");
-    time.timesteps = recorded.template tensor<float, 1>(exec, "forward.timestep");
+    if (recorded.contains("forward.encoder_hidden_states_image"))
+      image = recorded.template tensor<T, 3>(exec, "forward.encoder_hidden_states_image");
+    if (recorded.contains("tokens.group"))
+      time = token_time("tokens");
+    else
+      time.timesteps = recorded.template tensor<float, 1>(exec, "forward.timestep");
   }
 
   /// Tokens of the first frame at timestep 0, as recorded: a row of the modulation for each sample and group.
-  typename Model::Time per_token_time() {
-    const auto of_group = recorded.template tensor<float, 2>(exec, "per_token.timestep_of_group");
-    const auto group = recorded.template tensor<std::int32_t, 2>(exec, "per_token.group");
+  typename Model::Time token_time(const std::string& case_name) {
+    const auto of_group = recorded.template tensor<float, 2>(exec, case_name + ".timestep_of_group");
+    const auto group = recorded.template tensor<std::int32_t, 2>(exec, case_name + ".group");
     auto of_sample = to_host(exec, group.view());
     for (std::size_t i = 0; i < of_sample.size(); ++i)
       of_sample[i] += static_cast<std::int32_t>(static_cast<std::int64_t>(i) / group.extent(1) * of_group.extent(1));
@@ -59,7 +64,7 @@ struct GoldenWan {
   models::WanFolder folder;
   Model model;
   Tensor<T, 5, Space> hidden, target;
-  Tensor<T, 3, Space> text;
+  Tensor<T, 3, Space> text, image;
   typename Model::Time time;
 };
 
@@ -89,15 +94,25 @@ void clear_gradients(M& model) {
   for_each_parameter(model, [](const std::string&, const auto& parameter) { parameter.slot().reset(); });
 }
 
-/// Sets a LoRA's A and B to the tensors `<case>.<module>.lora_A.weight` of a golden file, scale alpha/rank.
-template <class M, class Device>
-void add_golden_lora(M& model, Exec<Device>& exec, const testing::Golden& recorded, const std::string& case_name) {
+/// Rank, alpha and targets of a recorded case.
+inline adapters::LoraConfig golden_lora_config(const testing::Golden& recorded, const std::string& case_name) {
+  const io::Json parameters = recorded.parameters(case_name);
   adapters::LoraConfig config;
-  config.spec.rank = 4;
-  config.spec.alpha = 8;
-  adapters::add_lora(model, exec, config);
+  config.spec.rank = parameters.template get<int>("r", case_name);
+  config.spec.alpha = parameters.template get<double>("alpha", case_name);
+  if (parameters.find("targets")) config.targets = parameters.get<std::vector<std::string>>("targets", case_name);
+  return config;
+}
+
+/// Sets a LoRA's A and B to the tensors `<case>.<module>.lora_A.weight` of a golden file; its configuration is that of
+/// the case `described_by`.
+template <class M, class Device>
+void add_golden_lora(M& model, Exec<Device>& exec, const testing::Golden& recorded, const std::string& case_name,
+                     const std::string& described_by = "lora") {
+  adapters::add_lora(model, exec, golden_lora_config(recorded, described_by));
   adapters::for_each_lora(model, [&](std::string_view name, auto& linear) {
     auto* adapter = linear.find("default");
+    if (!adapter) return;
     const auto fill = [&](auto& leaf, const char* which) {
       const std::string full = case_name + "." + std::string(name) + which;
       nn::read_leaf(exec, recorded.info(full), leaf);

@@ -46,10 +46,12 @@ struct LoraOn {
 /// The four projections of every attention: what most trainers adapt.
 using LoraOnAttention = LoraOn<role::ToQ, role::ToK, role::ToV, role::ToOut>;
 /// Every linear of the blocks.
-using LoraOnBlocks = LoraOn<role::ToQ, role::ToK, role::ToV, role::ToOut, role::FfnUp, role::FfnDown>;
+using LoraOnBlocks =
+    LoraOn<role::ToQ, role::ToK, role::ToV, role::ToOut, role::AddKProj, role::AddVProj, role::FfnUp, role::FfnDown>;
 /// Every linear of the model.
-using LoraOnAll = LoraOn<role::ToQ, role::ToK, role::ToV, role::ToOut, role::FfnUp, role::FfnDown, role::PatchEmbedding,
-                         role::TimeEmbedding, role::TimeProjection, role::TextEmbedding, role::OutputProjection>;
+using LoraOnAll = LoraOn<role::ToQ, role::ToK, role::ToV, role::ToOut, role::AddKProj, role::AddVProj, role::FfnUp,
+                         role::FfnDown, role::PatchEmbedding, role::TimeEmbedding, role::TimeProjection,
+                         role::TextEmbedding, role::ImageEmbedding, role::OutputProjection>;
 
 }  // namespace adapters
 SEGUE_NAMESPACE_END

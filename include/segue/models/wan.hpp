@@ -8,14 +8,16 @@
 #include "segue/autograd/checkpoint.hpp"
 #include "segue/functional/patchify.hpp"
 #include "segue/models/wan_block.hpp"
+#include "segue/nn/image_embedding.hpp"
 #include "segue/nn/time_embedding.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 namespace models {
 
-/// The Wan video diffusion transformer (Wan2.1 T2V, and I2V by channel concatenation), diffusers'
-/// WanTransformer3DModel. `Adapters` is the adapter map: the same model is the frozen backbone, the LoRA run and the
-/// full training run. `Patches` is the closed set of patch sizes that the program is compiled for.
+/// The Wan video diffusion transformer, diffusers' WanTransformer3DModel: Wan2.1 T2V; I2V by channel concatenation,
+/// with or without the branch for an encoded image; FLF2V; Wan2.2 with a timestep for every token. `Adapters` is the
+/// adapter map: the same model is the frozen backbone, the LoRA run and the full training run. `Patches` is the closed
+/// set of patch sizes that the program is compiled for.
 template <PolicyLike P, class Adapters, class Patches = ops::DefaultPatches>
 class Wan {
  public:
@@ -44,19 +46,30 @@ class Wan {
         proj_out_(exec, config.dim(), config.out_channels * config.patch_volume()),
         scale_shift_table_(nn::make_leaf<TableLeaf>(exec, {1, 2, config.dim()})) {
     ops::dispatch_patch("Wan", config.patch_size, Patches{}, [](auto) {});
+    if (config.has_image_branch()) image_embedder_ = {exec, config.image_dim, config.dim(), config.pos_embed_seq_len};
     blocks_.reserve(static_cast<std::size_t>(config.num_layers));
     for (int i = 0; i < config.num_layers; ++i) blocks_.emplace_back(exec, config);
   }
 
-  /// hidden: (B, in_channels, F, H, W), text: (B, L, text_dim); returns (B, out_channels, F, H, W): a `Var` if the map
-  /// can train anything and else a `Tensor`. `on_block(i, x)` sees the activation after every block.
-  /// @throws InputError if a shape does not fit the configuration.
+  /// hidden: (B, in_channels, F, H, W), text: (B, L, text_dim), image: (B, Li, image_dim) where the configuration has
+  /// an image branch, else empty; of FLF2V's two images the tokens of one follow those of the other. Returns
+  /// (B, out_channels, F, H, W): a `Var` if the map can train anything and else a `Tensor`. `on_block(i, x)` sees the
+  /// activation after every block.
+  /// @throws InputError if a shape does not fit the configuration, or an image is given or absent against it.
   template <class C, Value X, class OnBlock>
-  auto forward(C& ctx, const X& hidden, const Time& time, const Tensor<T, 3, Space>& text, OnBlock&& on_block) const {
+  auto forward(C& ctx, const X& hidden, const Time& time, const Tensor<T, 3, Space>& text,
+               const Tensor<T, 3, Space>& image, OnBlock&& on_block) const {
     const auto& ht = value_of(hidden);
     const auto& patch = config_.patch_size;
     segue::detail::check_shape("Wan", "hidden_states", ht.view(), {-1, config_.in_channels, -1, -1, -1});
     segue::detail::check_shape("Wan", "encoder_hidden_states", text.view(), {ht.extent(0), -1, config_.text_dim});
+    if (static_cast<bool>(image) != config_.has_image_branch())
+      throw_input("Wan", "encoder_hidden_states_image", image ? "a tensor" : "none",
+                  image ? "none: the configuration has no image_dim" : "(B, L, image_dim) as the configuration says");
+    if (image)
+      segue::detail::check_shape(
+          "Wan", "encoder_hidden_states_image", image.view(),
+          {ht.extent(0), config_.pos_embed_seq_len > 0 ? config_.pos_embed_seq_len : -1, config_.image_dim});
     const ops::RopeGrid grid{ht.extent(2) / patch.frames, ht.extent(3) / patch.height, ht.extent(4) / patch.width};
     if (!time.group) segue::detail::check_shape("Wan", "timesteps", time.timesteps.view(), {ht.extent(0)});
     const TokenGroups<Space> tokens{time.group, grid.tokens()};
@@ -68,19 +81,22 @@ class Wan {
     const auto time_rows = functional::reshape<3>(ctx, time_proj_(ctx, functional::silu(ctx, temb)), {s, 6, d});
     const auto context = text_embedder_(ctx, lift<Adapters>(text));
 
+    using Context = std::remove_const_t<decltype(context)>;
+    const Context image_context = image ? Context(image_embedder_(ctx, lift<Adapters>(image))) : Context();
+
     auto x = patch_embedding_(ctx, lift_value(functional::patchify<Patches>(ctx, hidden, patch)));
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       const Block& block = blocks_[i];
-      if (ctx.reruns_block(i)) {
-        x = checkpoint(
-            ctx,
-            [&block, tokens, rope](C& c, const auto& bx, const auto& btext, const auto& btime) {
-              return block(c, bx, btext, btime, tokens, rope);
-            },
-            x, context, time_rows);
-      } else {
-        x = block(ctx, x, context, time_rows, tokens, rope);
-      }
+      const auto run = [&block, tokens, rope](C& c, const auto& bx, const auto& btext, const auto& btime,
+                                              const auto&... bimage) {
+        return block(c, bx, btext, btime, tokens, rope, bimage...);
+      };
+      if (!ctx.reruns_block(i))
+        x = run(ctx, x, context, time_rows, image_context);
+      else if (image)
+        x = checkpoint(ctx, run, x, context, time_rows, image_context);
+      else
+        x = checkpoint(ctx, run, x, context, time_rows);
       on_block(i, x);
     }
 
@@ -98,8 +114,9 @@ class Wan {
   }
 
   template <class C, Value X>
-  auto operator()(C& ctx, const X& hidden, const Time& time, const Tensor<T, 3, Space>& text) const {
-    return forward(ctx, hidden, time, text, [](std::size_t, const auto&) {});
+  auto operator()(C& ctx, const X& hidden, const Time& time, const Tensor<T, 3, Space>& text,
+                  const Tensor<T, 3, Space>& image = {}) const {
+    return forward(ctx, hidden, time, text, image, [](std::size_t, const auto&) {});
   }
 
   const WanConfig& config() const { return config_; }
@@ -118,6 +135,7 @@ class Wan {
     v("condition_embedder.time_embedder", time_embedder_);
     v("condition_embedder.time_proj", time_proj_);
     v("condition_embedder.text_embedder", text_embedder_);
+    if (config_.has_image_branch()) v("condition_embedder.image_embedder", image_embedder_);
     v("blocks", blocks_);
     v("scale_shift_table", scale_shift_table_);
     v("proj_out", proj_out_);
@@ -154,6 +172,7 @@ class Wan {
   nn::TimestepEmbedding<Island, Adapters> time_embedder_;
   typename Adapters::template projection<role::TimeProjection, Island> time_proj_;
   nn::TextProjection<P, Adapters> text_embedder_;
+  nn::ImageEmbedding<P, Adapters> image_embedder_;
   std::vector<Block> blocks_;
   typename Adapters::template projection<role::OutputProjection, P> proj_out_;
   TableLeaf scale_shift_table_;

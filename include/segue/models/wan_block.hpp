@@ -22,7 +22,8 @@ struct TokenGroups {
 };
 
 /// One block of Wan: self-attention and feed-forward, both modulated and gated by the timestep, with cross-attention
-/// to the text between them. diffusers' WanTransformerBlock, name for name.
+/// to the text, and to an image where the configuration has that, between them. diffusers' WanTransformerBlock, name
+/// for name.
 template <PolicyLike P, class Adapters>
 struct WanBlock {
   using Device = typename P::Device;
@@ -46,16 +47,18 @@ struct WanBlock {
         scale_shift_table(nn::make_leaf<Leaf<role::ModulationTable, 3>>(exec, {1, 6, c.dim()})),
         eps(c.eps),
         cross_attn_norm(c.cross_attn_norm) {
+    if (c.has_image_branch()) attn2.enable_image(exec);
     if (cross_attn_norm) {
       norm2_weight = nn::make_leaf<Leaf<role::Norm, 1>>(exec, {c.dim()});
       norm2_bias = nn::make_leaf<Leaf<role::Norm, 1>>(exec, {c.dim()});
     }
   }
 
-  /// x: (B, T, dim), text: (B, L, dim), time: (S, 6, dim) -> (B, T, dim).
+  /// x: (B, T, dim), text: (B, L, dim), time: (S, 6, dim) -> (B, T, dim). image: (B, Li, dim), or empty in a model
+  /// without that branch.
   template <class C, Value X, Value E, Value M>
   auto operator()(C& ctx, const X& x, const E& text, const M& time, const TokenGroups<Space>& tokens,
-                  const RotaryTable<Space>& rope) const {
+                  const RotaryTable<Space>& rope, const E& image = {}) const {
     const auto modulation = functional::unbind<6>(ctx, functional::add_table(ctx, nn::use(scale_shift_table), time));
     const auto& [shift_msa, scale_msa, gate_msa, c_shift, c_scale, c_gate] = modulation;
     using V = std::remove_cvref_t<decltype(shift_msa)>;
@@ -74,9 +77,9 @@ struct WanBlock {
     if (cross_attn_norm) {
       const auto h = functional::layer_norm(ctx, y, nn::use(norm2_weight), nn::use(norm2_bias),
                                             functional::Unmodulated<Space>{}, eps);
-      y = functional::residual(ctx, y, attn2(ctx, h, text, RotaryTable<Space>{}));
+      y = functional::residual(ctx, y, attn2(ctx, h, text, RotaryTable<Space>{}, {}, image));
     } else {
-      y = functional::residual(ctx, y, attn2(ctx, y, text, RotaryTable<Space>{}));
+      y = functional::residual(ctx, y, attn2(ctx, y, text, RotaryTable<Space>{}, {}, image));
     }
     const auto update = ffn(ctx, modulated(y, c_scale, c_shift));
     return gated(y, update, c_gate);

@@ -28,7 +28,10 @@ struct WanConfig {
   bool cross_attn_norm = true;
   double eps = 1e-6;
   int rope_max_seq_len = 1024;
+  int image_dim = 0;          ///< width of an image encoder's features (CLIP: 1280); 0: no image branch
+  int pos_embed_seq_len = 0;  ///< image tokens that have a learned position (FLF2V: 2 · 257); 0: none
 
+  bool has_image_branch() const { return image_dim > 0; }
   std::int64_t dim() const { return std::int64_t{num_attention_heads} * attention_head_dim; }
   std::int64_t patch_volume() const { return std::int64_t{patch_size.frames} * patch_size.height * patch_size.width; }
   friend bool operator==(const WanConfig&, const WanConfig&) = default;
@@ -44,16 +47,12 @@ inline int positive(const io::Json& json, std::string_view key, int fallback, st
 
 }  // namespace detail
 
-/// Reads a parsed config.json. Keys that describe parts which this model does not have must be null.
+/// Reads a parsed config.json.
 /// @throws InputError that names the key, what was found and what was expected.
 inline WanConfig read_wan_config(const io::Json& json, std::string_view where) {
   if (const auto kind = json.get_or<std::string>("_class_name", "WanTransformer3DModel", where);
       kind != "WanTransformer3DModel")
     throw_input(where, "key '_class_name'", in_quotes(kind), "'WanTransformer3DModel'");
-  for (const char* key : {"image_dim", "added_kv_proj_dim", "pos_embed_seq_len"})
-    if (const io::Json* value = json.find(key); value && !value->is_null())
-      throw_input(where, "key '" + std::string(key) + "'", value->describe(),
-                  "null: the CLIP image branch is not part of this model");
   if (const auto norm = json.get_or<std::string>("qk_norm", "rms_norm_across_heads", where);
       norm != "rms_norm_across_heads")
     throw_input(where, "key 'qk_norm'", in_quotes(norm), "'rms_norm_across_heads'");
@@ -75,26 +74,41 @@ inline WanConfig read_wan_config(const io::Json& json, std::string_view where) {
   c.cross_attn_norm = json.get_or<bool>("cross_attn_norm", true, where);
   c.eps = json.get_or<double>("eps", 1e-6, where);
   c.rope_max_seq_len = detail::positive(json, "rope_max_seq_len", c.rope_max_seq_len, where);
+  const auto given = [&](std::string_view key) {
+    const io::Json* value = json.find(key);
+    return value && !value->is_null() ? detail::positive(json, key, 0, where) : 0;
+  };
+  c.image_dim = given("image_dim");
+  c.pos_embed_seq_len = given("pos_embed_seq_len");
+  // The blocks take what the image embedder gives, which is as wide as the model.
+  if (const int added = given("added_kv_proj_dim"); added != (c.has_image_branch() ? c.dim() : 0))
+    throw_input(where, "key 'added_kv_proj_dim'", added == 0 ? "null" : std::to_string(added),
+                c.has_image_branch() ? std::to_string(c.dim()) + ", the model's width, where 'image_dim' is given"
+                                     : "null where 'image_dim' is null");
+  if (c.pos_embed_seq_len > 0 && !c.has_image_branch())
+    throw_input(where, "key 'pos_embed_seq_len'", std::to_string(c.pos_embed_seq_len),
+                "null where 'image_dim' is null");
   return c;
 }
 
 /// The config.json that diffusers' `WanTransformer3DModel.from_pretrained` reads.
 inline io::Json write_wan_config(const WanConfig& c) {
   io::Json json = io::Json::object();
+  const auto or_null = [](std::int64_t value) { return value > 0 ? io::Json(value) : io::Json(); };
   json["_class_name"] = "WanTransformer3DModel";
-  json["added_kv_proj_dim"] = io::Json();
+  json["added_kv_proj_dim"] = or_null(c.has_image_branch() ? c.dim() : 0);
   json["attention_head_dim"] = c.attention_head_dim;
   json["cross_attn_norm"] = c.cross_attn_norm;
   json["eps"] = c.eps;
   json["ffn_dim"] = c.ffn_dim;
   json["freq_dim"] = c.freq_dim;
-  json["image_dim"] = io::Json();
+  json["image_dim"] = or_null(c.image_dim);
   json["in_channels"] = c.in_channels;
   json["num_attention_heads"] = c.num_attention_heads;
   json["num_layers"] = c.num_layers;
   json["out_channels"] = c.out_channels;
   json["patch_size"] = std::vector<int>{c.patch_size.frames, c.patch_size.height, c.patch_size.width};
-  json["pos_embed_seq_len"] = io::Json();
+  json["pos_embed_seq_len"] = or_null(c.pos_embed_seq_len);
   json["qk_norm"] = "rms_norm_across_heads";
   json["rope_max_seq_len"] = c.rope_max_seq_len;
   json["text_dim"] = c.text_dim;

@@ -13,10 +13,11 @@ SEGUE_NAMESPACE_BEGIN
 namespace models {
 namespace detail {
 
-enum class WanLeafKind { weight, embedding_weight, output_weight, norm_weight, bias, table };
+enum class WanLeafKind { weight, embedding_weight, output_weight, norm_weight, bias, table, position };
 
 inline WanLeafKind wan_leaf_kind(std::string_view name) {
   if (name.ends_with("scale_shift_table")) return WanLeafKind::table;
+  if (name.ends_with("pos_embed")) return WanLeafKind::position;
   if (name.ends_with("bias")) return WanLeafKind::bias;
   if (name.find("norm") != std::string_view::npos) return WanLeafKind::norm_weight;
   if (name == "proj_out.weight") return WanLeafKind::output_weight;
@@ -41,8 +42,8 @@ void draw_wan(M& model, Exec<Device>& exec, std::uint64_t seed, F&& draw) {
 }  // namespace detail
 
 /// The start of a training run from nothing, as Wan's `init_weights` has it: linears Xavier-uniform (the patch
-/// embedding too), time and text embeddings N(0, 0.02²), biases 0, norms 1, modulation tables N(0, 1/dim), the output
-/// projection 0, so that the fresh model answers 0. The same bits for a seed on every device.
+/// embedding too), time and text embeddings N(0, 0.02²), biases 0, norms 1, modulation tables N(0, 1/dim), image
+/// positions and the output projection 0, so that the fresh model answers 0. The same bits for a seed on every device.
 /// Source: https://github.com/Wan-Video/Wan2.1, wan/modules/model.py.
 template <class M, class Device>
 void initialize_wan(M& model, Exec<Device>& exec, std::uint64_t seed) {
@@ -58,6 +59,7 @@ void initialize_wan(M& model, Exec<Device>& exec, std::uint64_t seed) {
       case detail::WanLeafKind::table:
         return ops::fill_normal(exec, x, key, 0.0, 1.0 / std::sqrt(static_cast<double>(x.extent(rank - 1))));
       case detail::WanLeafKind::bias:
+      case detail::WanLeafKind::position:
       case detail::WanLeafKind::output_weight: return ops::fill(exec, 0.0, x);
     }
   });
@@ -75,6 +77,7 @@ void randomize_wan(M& model, Exec<Device>& exec, std::uint64_t seed) {
         return ops::fill_normal(exec, x, key, 0.0, 0.9 / std::sqrt(static_cast<double>(x.extent(rank - 1))));
       case detail::WanLeafKind::norm_weight: return ops::fill_normal(exec, x, key, 1.0, 0.2);
       case detail::WanLeafKind::bias: return ops::fill_normal(exec, x, key, 0.0, 0.15);
+      case detail::WanLeafKind::position:
       case detail::WanLeafKind::table: return ops::fill_normal(exec, x, key, 0.0, 0.3);
     }
   });

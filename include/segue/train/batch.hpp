@@ -19,6 +19,7 @@ struct Batch {
   Tensor<T, 5, Space> clips{};      ///< (B, C, F, H, W)
   Tensor<T, 5, Space> condition{};  ///< (B, Cc, F, H, W), or empty
   Tensor<T, 3, Space> text{};       ///< (B, L, D)
+  Tensor<T, 3, Space> image{};      ///< (B, Li, Di), features of an image encoder, or empty
 };
 
 /// Where batches come from. `fill(exec, index, batch)` writes batch number `index` of the run, allocating what is

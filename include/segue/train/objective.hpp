@@ -87,8 +87,16 @@ struct FlowMatchingObjective {
     ops::noise_batch(exec, batch.clips.cview(), noise.cview(), hidden.view().slice(1, 0, shape[1]), target.view(),
                      timesteps.view(), weights.view());
     if (extra > 0) ops::copy(exec, batch.condition.cview(), hidden.view().slice(1, shape[1], shape[1] + extra));
-    const auto said = model(ctx, hidden, typename Model::Time{timesteps}, batch.text);
-    return functional::mse(ctx, said, target, weights, first_frame);
+    const auto say = [&](const auto&... image) {
+      return functional::mse(ctx, model(ctx, hidden, typename Model::Time{timesteps}, batch.text, image...), target,
+                             weights, first_frame);
+    };
+    if constexpr (requires { model(ctx, hidden, typename Model::Time{timesteps}, batch.text, batch.image); }) {
+      return say(batch.image);
+    } else {
+      if (batch.image) throw_input("FlowMatchingObjective", "image", "a tensor", "none: the model takes no image");
+      return say();
+    }
   }
 
   /// The same under the draws of these samples.

@@ -272,8 +272,8 @@ class Trainer {
     const auto at = static_cast<std::uint64_t>(state_.step);
     const std::int64_t size = source_.batch_size();
     const auto places = [&] {
-      return std::array<const void*, 4>{batch_.clips.data_handle(), batch_.condition.data_handle(),
-                                        batch_.text.data_handle(), noise_.data_handle()};
+      return std::array<const void*, 5>{batch_.clips.data_handle(), batch_.condition.data_handle(),
+                                        batch_.text.data_handle(), batch_.image.data_handle(), noise_.data_handle()};
     };
     const auto before = places();
     const std::uint64_t number =
