@@ -154,3 +154,16 @@ TEST_CASE("bf16 is no farther from float32 than PyTorch's") {
     note_beside(kind, "output in bf16", ours, theirs, "1.2x PyTorch's");
   }
 }
+
+TEST_CASE("tokens of given frames stand at timestep 0") {
+  GoldenWan<Fp32, adapters::Frozen, Device> g("wan_ti2v");
+  Context<typename decltype(g)::P> ctx(g.exec);
+  const auto values = g.recorded.template tensor<float, 2>(g.exec, "tokens.timestep_of_group");
+  const auto of_sample = to_host(g.exec, values.view());
+  const auto timesteps = g.exec.template empty<float, 1>({2});
+  const float asked[2] = {of_sample[1], of_sample[3]};
+  g.exec.upload(asked, timesteps.view());
+  const auto time = g.model.given_frames(ctx, timesteps, g.hidden.shape(), 1);
+  CHECK(support::values_of(time.timesteps) == support::values_of(g.time.timesteps));
+  CHECK(support::values_of(time.group) == support::values_of(g.time.group));
+}

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -119,6 +121,37 @@ class Wan {
     return forward(ctx, hidden, time, text, image, [](std::size_t, const auto&) {});
   }
 
+  /// The times of clips of this shape (B, C, F, H, W) whose first `frames` frames are given, as Wan2.2 wants them:
+  /// tokens of those frames stand at timestep 0, the others at their sample's. timesteps: (B). Writes 8·B bytes, and
+  /// 4 for every token when the shape is new.
+  /// @throws InputError if the frames are not whole patches or leave none.
+  template <class C>
+  Time given_frames(C& ctx, const Tensor<float, 1, Space>& timesteps, const Shape<5>& clips,
+                    std::int64_t frames) const {
+    auto& exec = ctx.exec();
+    const auto& patch = config_.patch_size;
+    if (frames < 1 || frames % patch.frames != 0 || frames >= clips[2])
+      throw_input("Wan", "given frames", std::to_string(frames),
+                  "a multiple of " + std::to_string(patch.frames) + " below the clip's " + std::to_string(clips[2]));
+    const std::int64_t batch = clips[0], of_frame = clips[3] / patch.height * (clips[4] / patch.width),
+                       given = frames / patch.frames * of_frame, tokens = clips[2] / patch.frames * of_frame;
+    auto rows = ctx.template empty<float, 1>({2 * batch});
+    const View<float, 2, Space> pairs(rows.data_handle(), {batch, 2});
+    ops::fill(exec, 0.0, pairs.slice(1, 0, 1));
+    ops::copy(exec, View<const float, 2, Space>(timesteps.data_handle(), {batch, 1}), pairs.slice(1, 1, 2));
+    if (exec.planning()) return {rows, exec.template empty<std::int32_t, 1>({batch * tokens})};
+    if (!given_group_ || given_group_.extent(0) != batch * tokens || given_of_ != std::array{tokens, given}) {
+      given_group_ = exec.template empty<std::int32_t, 1>({batch * tokens});
+      for (std::int64_t b = 0; b < batch; ++b) {
+        const auto of_sample = given_group_.view().slice(0, b * tokens, (b + 1) * tokens);
+        ops::fill(exec, static_cast<double>(2 * b), of_sample.slice(0, 0, given));
+        ops::fill(exec, static_cast<double>(2 * b + 1), of_sample.slice(0, given, tokens));
+      }
+      given_of_ = {tokens, given};
+    }
+    return {rows, given_group_};
+  }
+
   const WanConfig& config() const { return config_; }
   std::vector<Block>& blocks() { return blocks_; }
 
@@ -178,6 +211,8 @@ class Wan {
   TableLeaf scale_shift_table_;
   mutable RotaryTable<Space> rope_;
   mutable ops::RopeGrid rope_grid_{0, 0, 0};
+  mutable Tensor<std::int32_t, 1, Space> given_group_;
+  mutable std::array<std::int64_t, 2> given_of_{};  ///< tokens of a sample, and how many of them are given
 };
 
 }  // namespace models

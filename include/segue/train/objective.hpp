@@ -53,6 +53,8 @@ struct FlowMatchingObjective {
   NoiseDraw noise_draw = NoiseDraw::independent;
   /// Frames below it take no part in the loss: 1 leaves out a first frame that the model is given.
   std::int64_t first_frame = 0;
+  /// The first frames that the model sees clean, at timestep 0 (Wan2.2 TI2V); `first_frame` is then the same number.
+  std::int64_t given_frames = 0;
 
   /// How the samples of a batch are noised: data of the host, a few words a sample.
   std::vector<ops::NoiseDraw> draws(std::int64_t batch, const SampleNumbers& numbers) const {
@@ -87,11 +89,21 @@ struct FlowMatchingObjective {
     ops::noise_batch(exec, batch.clips.cview(), noise.cview(), hidden.view().slice(1, 0, shape[1]), target.view(),
                      timesteps.view(), weights.view());
     if (extra > 0) ops::copy(exec, batch.condition.cview(), hidden.view().slice(1, shape[1], shape[1] + extra));
+    if (given_frames > 0)
+      ops::copy(exec, batch.clips.cview().slice(2, 0, given_frames),
+                hidden.view().slice(1, 0, shape[1]).slice(2, 0, given_frames));
+    const auto time = [&]() -> typename Model::Time {
+      if (given_frames == 0) return {timesteps};
+      if constexpr (requires { model.given_frames(ctx, timesteps, shape, given_frames); })
+        return model.given_frames(ctx, timesteps, shape, given_frames);
+      else
+        throw_input("FlowMatchingObjective", "given_frames", std::to_string(given_frames),
+                    "0: the model has one timestep a sample");
+    }();
     const auto say = [&](const auto&... image) {
-      return functional::mse(ctx, model(ctx, hidden, typename Model::Time{timesteps}, batch.text, image...), target,
-                             weights, first_frame);
+      return functional::mse(ctx, model(ctx, hidden, time, batch.text, image...), target, weights, first_frame);
     };
-    if constexpr (requires { model(ctx, hidden, typename Model::Time{timesteps}, batch.text, batch.image); }) {
+    if constexpr (requires { model(ctx, hidden, time, batch.text, batch.image); }) {
       return say(batch.image);
     } else {
       if (batch.image) throw_input("FlowMatchingObjective", "image", "a tensor", "none: the model takes no image");
@@ -116,6 +128,7 @@ struct FlowMatchingObjective {
     plain.path = path;
     plain.prediction = prediction;
     plain.first_frame = first_frame;
+    plain.given_frames = given_frames;
     double sum = 0;
     for (const double sigma : at) {
       std::vector<ops::NoiseDraw> fixed(static_cast<std::size_t>(batch.clips.extent(0)));
@@ -132,7 +145,8 @@ struct FlowMatchingObjective {
   std::string describe() const {
     return "times " + times.describe() + (time_draw == schedulers::TimeDraw::stratified ? " stratified" : "") +
            ", weight " + Weight::name + (noise_draw == NoiseDraw::antithetic ? ", antithetic noise" : "") +
-           ", first frame " + std::to_string(first_frame);
+           ", first frame " + std::to_string(first_frame) +
+           (given_frames > 0 ? ", given frames " + std::to_string(given_frames) : std::string());
   }
 
  private:
