@@ -155,6 +155,20 @@ def train_case(g, name, seed, batch):
     g.add("train_final", {}, **parameters)
 
 
+@torch.no_grad()
+def shipped_case():
+    """The small Wan of examples/weights, as diffusers loads it."""
+    folder = make_wan.HERE.parent.parent / "examples/weights/wan-small"
+    model = WanTransformer3DModel.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    config, rand = model.config, Rand(101)
+    hidden = rand(1, config.in_channels, 3, 32, 32)
+    text, timestep = rand(1, 1, config.text_dim), torch.tensor([437.5])
+    g = Golden("make_wan_family.py", "wan_small")
+    g.add("forward", {"folder": "examples/weights/wan-small"}, hidden_states=hidden, encoder_hidden_states=text,
+          timestep=timestep, y=model(hidden, timestep, text).sample)
+    g.write()
+
+
 def main():
     for seed, name in zip((91, 51, 61, 71, 81), FAMILY):
         golden, rand = Golden("make_wan_family.py", name), Rand(seed + 1)
@@ -164,6 +178,7 @@ def main():
         lora_cases(golden, name, seed, batch, timestep, target)
         train_case(golden, name, seed, batch)
         golden.write()
+    shipped_case()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,24 @@ using Device = segue::Cpu;
 #include "models/wan_family_test.inl"
 #include "models/wan_training.hpp"
 
+TEST_CASE("the small Wan that ships is to diffusers what it is here") {
+  using P = Policy<Fp32, Cpu>;
+  Exec<Cpu> exec({.threads = 2});
+  const testing::Golden recorded((support::golden_dir() / "wan_small.safetensors").string());
+  const auto folder =
+      models::open_wan_folder((support::tests_dir().parent_path() / "examples/weights/wan-small").string());
+  models::Wan<P, adapters::Frozen> model(exec, folder.config);
+  models::load_weights(model, exec, folder.weights);
+  Context<P> ctx(exec);
+  const auto y = model(ctx, recorded.tensor<float, 5>(exec, "forward.hidden_states"),
+                       {recorded.tensor<float, 1>(exec, "forward.timestep")},
+                       recorded.tensor<float, 3>(exec, "forward.encoder_hidden_states"));
+  const double error = error_against(y, recorded, "forward.y");
+  CHECK(error < tolerance);
+  support::ParityTable::get().add(kinds[0].says, "output of the small Wan that ships", support::error_text(error),
+                                  support::error_text(tolerance));
+}
+
 TEST_CASE("ten AdamW steps of every kind of Wan end where PyTorch's end") {
   for (const Kind& kind : kinds) {
     INFO(kind.folder);
