@@ -173,6 +173,41 @@ TEST_CASE("when memory runs out, cached blocks go first, then the error says wha
   CHECK(pool.allocate(2048).bytes() == 2048);
 }
 
+TEST_CASE("freed blocks beyond the limit return to the allocator, planned or not") {
+  const auto allocator = std::make_shared<CountingAllocator>();
+  Pool pool(allocator);
+  { const Buffer a = pool.allocate(4096), b = pool.allocate(8192); }
+  CHECK(allocator->held == 4096 + 8192);
+  pool.set_cache_limit(0);
+  CHECK(allocator->held == 0);
+  CHECK(pool.statistics().reserved_bytes == 0);
+
+  pool.set_cache_limit(10'000);
+  const auto use = [&] {
+    { const Buffer small = pool.allocate(4096); }
+    // Kept beside the small one neither would be within the limit, and a bigger one never is.
+    { const Buffer other = pool.allocate(8192); }
+    { const Buffer big = pool.allocate(16384); }
+    const Buffer again = pool.allocate(4096);
+    return pool.statistics().reserved_bytes;
+  };
+  CHECK(use() == 4096);
+  CHECK(allocator->held == 4096);
+  CHECK(allocator->calls == 5);
+  CHECK(pool.statistics().current_bytes == 0);
+  pool.trim();
+  CHECK(allocator->held == 0);
+
+  pool.set_planning(true);
+  CHECK(use() == 4096 + 16384);  // what a plan answers is the most that was taken
+  CHECK(allocator->calls == 5);
+  pool.set_planning(false);
+
+  pool.set_recording();
+  { const Buffer big = pool.allocate(16384); }
+  CHECK(allocator->held == 16384);
+}
+
 TEST_CASE("memory that work was recorded on stays") {
   const auto allocator = std::make_shared<CountingAllocator>(10240);
   Pool pool(allocator);

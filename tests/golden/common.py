@@ -33,6 +33,7 @@ _DTYPES = {
     np.dtype("float32"): "F32",
     np.dtype("uint16"): "U16",
     np.dtype("uint8"): "U8",
+    np.dtype("int8"): "I8",
     np.dtype("int32"): "I32",
     np.dtype("int64"): "I64",
     np.dtype("uint32"): "U32",

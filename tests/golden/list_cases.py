@@ -8,7 +8,7 @@ import struct
 from common import HERE
 
 MARKER = "<!-- everything below is written by list_cases.py -->"
-SPELL = {"F32": "", "F64": " f64", "U8": " u8", "U16": " u16", "U32": " u32", "I32": " i32", "I64": " i64"}
+SPELL = {"F32": "", "F64": " f64", "U8": " u8", "I8": " i8", "U16": " u16", "U32": " u32", "I32": " i32", "I64": " i64"}
 
 
 def header(path):

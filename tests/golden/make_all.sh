@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 python=${PYTHON:-python3}
 export PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
-for script in make_ops.py make_schedulers.py make_wan.py make_wan_family.py list_cases.py; do
+for script in make_ops.py make_schedulers.py make_wan.py make_wan_family.py make_full_size.py list_cases.py; do
   "$python" "$script"
 done
 find . -type f \( -name '*.safetensors' -o -name '*.json' \) -printf '%P\n' |

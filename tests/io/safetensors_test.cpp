@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "segue/io/safetensors.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <limits>
 #include <string>
 #include <vector>
@@ -378,6 +380,39 @@ TEST_CASE("Reading rounds floats and refuses integers that do not fit", "[io]") 
   CHECK(io::read_vector<std::int64_t>(tensor_of<double>({-9223372036854775808.0}))[0] ==
         std::numeric_limits<std::int64_t>::min());
   CHECK(io::read_vector<std::int32_t>(tensor_of<double>({-2147483648.0, 2147483647.0}))[1] == 2147483647);
+}
+
+TEST_CASE("Reading a mapped tensor keeps none of the file resident", "[io]") {
+  const auto resident_of_files = [] {
+    std::ifstream status("/proc/self/status");
+    std::string word;
+    while (status >> word)
+      if (long long kib = 0; word == "RssFile:" && status >> kib) return kib * 1024;
+    return -1LL;
+  };
+  if (resident_of_files() < 0) return;  // not Linux
+  std::vector<float> values(std::size_t{8} << 20);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  const support::TempDir dir;
+  const std::string path = (dir / "big.safetensors").string();
+  io::SafetensorsWriter writer;
+  writer.add("a", DType::F32, {std::int64_t{8} << 20}, std::as_bytes(std::span(values)));
+  writer.add("b", DType::U8, {3}, std::as_bytes(std::span("xyz", 3)));  // pieces begin at odd places
+  writer.write(path);
+  const io::SafetensorsFile file(path);
+  const io::TensorInfo& info = *file.find("a");
+  std::vector<float> same(values.size());
+  std::vector<double> other(values.size());
+  const long long before = resident_of_files();
+  // Twice: what was let go is read again.
+  for (int round = 0; round < 2; ++round) {
+    io::read_as<float>(info, same);
+    CHECK(same == values);
+    io::read_as<double>(info, other);
+    CHECK(std::equal(values.begin(), values.end(), other.begin()));
+    CHECK(resident_of_files() - before < 8'000'000);
+  }
+  CHECK(io::read_vector<std::uint8_t>(*file.find("b")) == std::vector<std::uint8_t>{'x', 'y', 'z'});
 }
 
 TEST_CASE("Booleans are read as 0 and 1", "[io]") {

@@ -29,7 +29,8 @@ std::vector<float> weights_of(M& model) {
   return all;
 }
 
-/// A copy of the golden checkpoint after `change` saw every tensor (name, shape, data by reference).
+/// A copy of the golden checkpoint after `change` saw every tensor (name, shape, data, and dtype if it asks for it, by
+/// reference); it says which stay.
 template <class Change>
 std::string changed_checkpoint(const support::TempDir& dir, Change&& change) {
   const io::Checkpoint golden((support::golden_dir() / "wan_t2v").string());
@@ -39,7 +40,14 @@ std::string changed_checkpoint(const support::TempDir& dir, Change&& change) {
     std::string new_name = name;
     std::vector<std::int64_t> shape = info.shape;
     std::vector<std::byte> data(info.data.begin(), info.data.end());
-    if (change(new_name, shape, data)) writer.add_owned(new_name, info.dtype, shape, data);
+    DType dtype = info.dtype;
+    if constexpr (std::is_invocable_v<Change&, std::string&, std::vector<std::int64_t>&, std::vector<std::byte>&,
+                                      DType&>) {
+      if (!change(new_name, shape, data, dtype)) continue;
+    } else {
+      if (!change(new_name, shape, data)) continue;
+    }
+    writer.add_owned(new_name, dtype, shape, data);
   }
   const std::string path = (dir / "changed.safetensors").string();
   writer.write(path);
@@ -95,7 +103,9 @@ TEST_CASE("a checkpoint that does not fit is refused and nothing is written") {
     const auto path = changed_checkpoint(dir, [](std::string& name, auto&, auto&) {
       return name != "blocks.1.attn1.to_q.weight" && name != "proj_out.bias";
     });
-    CHECK(load_message(path) == path + ": tensor 'blocks.1.attn1.to_q.weight' is missing (and 1 more)");
+    CHECK(load_message(path) == path +
+                                    ": tensor 'blocks.1.attn1.to_q.weight' is missing (and 1 more), the nearest name "
+                                    "in the file is 'blocks.0.attn1.to_q.weight'");
   }
   SECTION("renamed") {
     const auto path = changed_checkpoint(dir, [](std::string& name, auto&, auto&) {
@@ -130,6 +140,93 @@ TEST_CASE("a checkpoint that does not fit is refused and nothing is written") {
     CHECK(load_message(path) ==
           path + ": the shape of tensor 'patch_embedding.weight' is (24, 16), expected (24, 4, 1, 2, 2)");
   }
+  SECTION("of another tensor's shape") {
+    const auto path = changed_checkpoint(dir, [](std::string& name, auto&, auto&) {
+      if (name == "blocks.1.ffn.net.0.proj.weight")
+        name = "blocks.1.ffn.net.2.weight";
+      else if (name == "blocks.1.ffn.net.2.weight")
+        name = "blocks.1.ffn.net.0.proj.weight";
+      return true;
+    });
+    CHECK(load_message(path) == path +
+                                    ": the shape of tensor 'blocks.1.ffn.net.0.proj.weight' is (24, 56), that of "
+                                    "'blocks.1.ffn.net.2.weight', expected (56, 24)");
+  }
+  SECTION("of numbers that are no weights") {
+    const auto path = changed_checkpoint(dir, [](const std::string& name, auto&, auto&, DType& dtype) {
+      if (name == "proj_out.weight") dtype = DType::I32;
+      return true;
+    });
+    CHECK(load_message(path) ==
+          path + ": the dtype of tensor 'proj_out.weight' is I32, expected F32, BF16, F16 or F64");
+  }
+}
+
+TEST_CASE("a part of a model is loaded alone, from one file and from shards") {
+  Exec<Cpu> exec({.threads = 1});
+  for (const char* name : {"wan_t2v", "wan_t2v_sharded"}) {
+    INFO(name);
+    const auto folder = models::open_wan_folder((support::golden_dir() / name).string());
+    Frozen whole(exec, folder.config);
+    models::load_weights(whole, exec, folder.weights);
+    Frozen::Block block(exec, folder.config);
+    models::randomize_wan(block, exec, 5);
+    models::load_weights(block, exec, folder.weights, "blocks.1");
+    CHECK(weights_of(block) == weights_of(whole.blocks()[1]));
+    CHECK(weights_of(block) != weights_of(whole.blocks()[0]));
+  }
+}
+
+TEST_CASE("a part of a model is checked alone") {
+  Exec<Cpu> exec({.threads = 1});
+  const support::TempDir dir;
+  const auto config = models::open_wan_folder((support::golden_dir() / "wan_t2v").string()).config;
+  Frozen::Block block(exec, config);
+  const auto message = [&](const std::string& path, const char* prefix) {
+    return message_of<InputError>([&] { models::load_weights(block, exec, io::Checkpoint(path), prefix); });
+  };
+  const auto path = changed_checkpoint(dir, [](std::string& name, std::vector<std::int64_t>& shape, auto&) {
+    if (name == "blocks.1.norm2.bias") shape = {2, 12};
+    if (name == "proj_out.weight") name = "blocks.0.attn1.to_w.weight";
+    return name != "proj_out.bias";
+  });
+  CHECK(message(path, "blocks.1") == path + ": the shape of tensor 'blocks.1.norm2.bias' is (2, 12), expected (24,)");
+  CHECK(message(path, "blocks.0") == path +
+                                         ": tensor 'blocks.0.attn1.to_w.weight' is no part of the model, whose nearest "
+                                         "name is 'blocks.0.attn1.to_k.weight'");
+  CHECK(message(path, "blocks.2") ==
+        path +
+            ": tensor 'blocks.2.attn1.norm_k.weight' is missing (and 26 more), the nearest "
+            "name in the file is 'blocks.0.attn1.norm_k.weight'");
+  // 'blocks.1' is no beginning of a name but a part of a model.
+  CHECK(contains(message(path, "block"), "tensor 'block.attn1.norm_k.weight' is missing"));
+}
+
+TEST_CASE("a whole folder is checked without memory for its weights") {
+  const auto golden = models::open_wan_folder((support::golden_dir() / "wan_t2v_sharded").string());
+  models::check_wan_folder<Frozen>(golden);
+  models::check_wan_folder<models::Wan<Policy<Bf16, Cpu>, adapters::LoraOnBlocks>>(golden);
+
+  const support::TempDir dir;
+  const auto refused = [&](auto&& change) {
+    const std::string path = changed_checkpoint(dir, change);
+    const models::WanFolder folder{dir.path().string(), golden.config, io::Checkpoint(path)};
+    return message_of<InputError>([&] { models::check_wan_folder<Frozen>(folder); });
+  };
+  CHECK(contains(refused([](std::string& name, auto&, auto&) { return name != "proj_out.bias"; }),
+                 "tensor 'proj_out.bias' is missing"));
+  CHECK(contains(refused([](std::string& name, std::vector<std::int64_t>& shape, auto&) {
+                   if (name == "blocks.0.norm2.bias") shape = {24, 1};
+                   return true;
+                 }),
+                 "the shape of tensor 'blocks.0.norm2.bias' is (24, 1), expected (24,)"));
+
+  // A shape of which no machine here could hold the weights.
+  models::WanFolder huge{golden.path, golden.config, io::Checkpoint(golden.path)};
+  huge.config.ffn_dim = 2'000'000'000;
+  const std::int64_t before = peak_resident_bytes();
+  CHECK(contains(message_of<InputError>([&] { models::check_wan_folder<Frozen>(huge); }), "expected (2000000000,"));
+  CHECK(peak_resident_bytes() - before < 100'000'000);
 }
 
 TEST_CASE("what is saved is loaded again, bit for bit, and in diffusers' words") {

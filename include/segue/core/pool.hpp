@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "segue/core/error.hpp"
+#include "segue/core/posix.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 
@@ -33,12 +35,20 @@ class Allocator {
   virtual std::optional<std::size_t> free_bytes() const noexcept { return std::nullopt; }
 };
 
+/// The system's heap, and pages of the system for what is large: a heap keeps some of what it is given back.
 class HostAllocator final : public Allocator {
  public:
   void* allocate(std::size_t bytes) noexcept override {
+    if (bytes >= large) return map_memory(bytes);
     return ::operator new (bytes, std::align_val_t{256}, std::nothrow);
   }
-  void deallocate(void* pointer, std::size_t) noexcept override { ::operator delete (pointer, std::align_val_t{256}); }
+  void deallocate(void* pointer, std::size_t bytes) noexcept override {
+    if (bytes >= large) return unmap_memory(pointer, bytes);
+    ::operator delete (pointer, std::align_val_t{256});
+  }
+
+ private:
+  static constexpr std::size_t large = std::size_t{1} << 20;
 };
 
 struct PoolStatistics {
@@ -55,8 +65,11 @@ struct PoolState {
   std::mutex mutex;
   std::shared_ptr<Allocator> allocator;
   std::map<std::size_t, std::vector<void*>> cached;
+  std::size_t cached_bytes = 0;
+  std::size_t cache_limit = std::numeric_limits<std::size_t>::max();
   PoolStatistics statistics;
-  std::map<std::size_t, std::size_t> planned_cached;      // how many blocks of a size class a plan left
+  std::map<std::size_t, std::size_t> planned_cached;  // how many blocks of a size class a plan left
+  std::size_t planned_cached_bytes = 0;
   std::size_t planned_bytes = 0, planned_peak_bytes = 0;  // that the plan would have taken
   std::uintptr_t next_planned_address = 4096;
   bool planning = false;
@@ -66,15 +79,35 @@ struct PoolState {
 
   void give_back() {
     if (planning) {
-      for (const auto& [bytes, blocks] : planned_cached) planned_bytes -= bytes * blocks;
+      planned_bytes -= planned_cached_bytes;
       planned_cached.clear();
+      planned_cached_bytes = 0;
       return;
     }
-    for (auto& [bytes, pointers] : cached) {
+    for (auto& [bytes, pointers] : cached)
       for (void* p : pointers) allocator->deallocate(p, bytes);
-      statistics.reserved_bytes -= bytes * pointers.size();
-    }
+    statistics.reserved_bytes -= cached_bytes;
     cached.clear();
+    cached_bytes = 0;
+  }
+
+  /// Takes a block back from its last holder.
+  void release(void* pointer, std::size_t bytes, bool planned) {
+    statistics.current_bytes -= bytes;
+    std::size_t& held = planned ? planned_cached_bytes : cached_bytes;
+    const bool keeps = recording || (bytes <= cache_limit && held <= cache_limit - bytes);
+    if (keeps) held += bytes;
+    if (planned) {
+      if (keeps)
+        ++planned_cached[bytes];
+      else
+        planned_bytes -= bytes;
+    } else if (keeps) {
+      cached[bytes].push_back(pointer);
+    } else {
+      allocator->deallocate(pointer, bytes);
+      statistics.reserved_bytes -= bytes;
+    }
   }
 };
 
@@ -117,13 +150,8 @@ class Buffer {
   void release() noexcept {
     if (!node_ || node_->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     {
-      detail::PoolState& pool = *node_->pool;
-      const std::lock_guard lock(pool.mutex);
-      pool.statistics.current_bytes -= node_->bytes;
-      if (node_->planned)
-        ++pool.planned_cached[node_->bytes];
-      else
-        pool.cached[node_->bytes].push_back(node_->pointer);
+      const std::lock_guard lock(node_->pool->mutex);
+      node_->pool->release(node_->pointer, node_->bytes, node_->planned);
     }
     delete node_;
   }
@@ -151,10 +179,12 @@ class Pool {
       node->pointer = reinterpret_cast<void*>(s.next_planned_address);
       s.next_planned_address += size;
       node->planned = true;
-      if (std::size_t& left = s.planned_cached[size]; left > 0)
+      if (std::size_t& left = s.planned_cached[size]; left > 0) {
         --left;
-      else
+        s.planned_cached_bytes -= size;
+      } else {
         s.planned_peak_bytes = std::max(s.planned_peak_bytes, s.planned_bytes += size);
+      }
     } else {
       node->pointer = take(s, size);
     }
@@ -183,13 +213,21 @@ class Pool {
     const std::lock_guard lock(state_->mutex);
     if (!state_->recording) state_->give_back();
   }
+  /// The most that freed blocks may hold while they wait to be handed out again; beyond it they return to the
+  /// allocator. 0 keeps little more than what lives, where memory is short, and asks the system for every tensor. No
+  /// limit at first; while recording there is none.
+  void set_cache_limit(std::size_t bytes) {
+    const std::lock_guard lock(state_->mutex);
+    state_->cache_limit = bytes;
+    if (!state_->recording && state_->cached_bytes > bytes) state_->give_back();
+  }
   /// A plan begins without cached blocks and forgets its own when it ends.
   void set_planning(bool on) {
     const std::lock_guard lock(state_->mutex);
     if (state_->planning == on) return;
     state_->planning = on;
     state_->planned_cached.clear();
-    state_->planned_bytes = state_->planned_peak_bytes = 0;
+    state_->planned_cached_bytes = state_->planned_bytes = state_->planned_peak_bytes = 0;
   }
   bool planning() const { return state_->planning; }
   /// What is recorded on this memory will run on it again: from now on no block returns to the allocator before the
@@ -211,6 +249,7 @@ class Pool {
     if (const auto found = s.cached.find(size); found != s.cached.end() && !found->second.empty()) {
       void* pointer = found->second.back();
       found->second.pop_back();
+      s.cached_bytes -= size;
       return pointer;
     }
     void* pointer = s.allocator->allocate(size);

@@ -89,6 +89,26 @@ inline void write_all(int fd, const std::byte* data, std::size_t size, std::stri
 
 }  // namespace detail
 
+/// Zeroed pages of the process's own, which `unmap_memory` gives back to the system at once; null when there are none.
+inline void* map_memory(std::size_t bytes) noexcept {
+  void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return address == MAP_FAILED ? nullptr : address;
+}
+inline void unmap_memory(void* address, std::size_t bytes) noexcept { ::munmap(address, bytes); }
+
+/// Lets the kernel drop the pages of a file's read-only mapping that hold `part`; a later access reads them from the
+/// file again. Nothing if `part` lies elsewhere. Costs microseconds.
+inline void release_pages(std::span<const std::byte> mapping, std::span<const std::byte> part) noexcept {
+  if (part.empty() || part.data() < mapping.data() || part.data() + part.size() > mapping.data() + mapping.size())
+    return;
+  // An access maps neighbours along with its page, up to a large page: they would pile up around small tensors.
+  constexpr std::size_t around = std::size_t{2} << 20;
+  const auto offset = static_cast<std::size_t>(part.data() - mapping.data());
+  const std::size_t first = offset / around * around;
+  const std::size_t last = std::min(mapping.size(), (offset + part.size() + around - 1) / around * around);
+  ::madvise(const_cast<std::byte*>(mapping.data() + first), last - first, MADV_DONTNEED);
+}
+
 /// A file mapped read-only into memory. Pages are read when they are touched first.
 /// The mapping stays valid if the file is replaced or deleted; a file that another process shortens in place is not
 /// protected against (the kernel answers such an access with SIGBUS).
@@ -118,24 +138,17 @@ class MappedFile {
   const std::string& path() const noexcept { return path_; }
 
   /// Tells the kernel that the file will be read once, front to back.
-  void advise_sequential() const noexcept { advise(bytes(), MADV_SEQUENTIAL); }
-  /// Lets the kernel drop the pages that lie wholly inside `part`; a later access reads them from the file again.
-  void advise_dontneed(std::span<const std::byte> part) const noexcept { advise(part, MADV_DONTNEED); }
+  void advise_sequential() const noexcept {
+    if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_SEQUENTIAL);
+  }
+  /// `release_pages` of a part of the file.
+  void advise_dontneed(std::span<const std::byte> part) const noexcept { release_pages(bytes(), part); }
 
  private:
   void swap(MappedFile& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
-  }
-  void advise(std::span<const std::byte> part, int advice) const noexcept {
-    if (data_ == nullptr || part.data() < data_ || part.data() + part.size() > data_ + size_) return;
-    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    const auto offset = static_cast<std::size_t>(part.data() - data_);
-    const std::size_t first = (offset + page - 1) / page * page;
-    // The rest of the last page belongs to nobody else when the part ends the file.
-    const std::size_t end = offset + part.size() == size_ ? size_ : (offset + part.size()) / page * page;
-    if (first < end) ::madvise(const_cast<std::byte*>(data_) + first, end - first, advice);
   }
 
   std::string path_;

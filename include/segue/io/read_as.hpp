@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include "segue/core/config.hpp"
 #include "segue/core/dtype.hpp"
 #include "segue/core/error.hpp"
+#include "segue/core/posix.hpp"
 #include "segue/io/safetensors.hpp"
 
 SEGUE_NAMESPACE_BEGIN
@@ -43,25 +45,41 @@ bool convert_element(From v, To& out) {
   return true;
 }
 
+/// Calls `f(first, last)` for every piece of `count` elements. Behind each piece the pages of a mapped file are let go:
+/// beside what was read one piece is resident, and not the file.
+template <class F>
+void for_each_piece(const TensorInfo& info, std::size_t count, std::size_t element_bytes, F&& f) {
+  constexpr std::size_t piece_bytes = std::size_t{1} << 20;
+  const std::size_t step = info.mapping.empty() ? count : piece_bytes / element_bytes;
+  for (std::size_t first = 0; first < count; first += step) {
+    const std::size_t last = std::min(count, first + step);
+    f(first, last);
+    release_pages(info.mapping, info.data.subspan(first * element_bytes, (last - first) * element_bytes));
+  }
+}
+
 template <class From, class T>
 void convert_elements(const TensorInfo& info, std::span<T> out) {
   const std::byte* source = info.data.data();
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    From v;
-    std::memcpy(&v, source + i * sizeof(From), sizeof(From));
-    if (!convert_element<T>(v, out[i])) {
-      throw_input("tensor " + in_quotes(info.name), "element " + std::to_string(i) + " (" +
-                                                        std::string(name(info.dtype)) + ") cannot be held by " +
-                                                        std::string(name(dtype_of<T>)) + " without loss");
+  for_each_piece(info, out.size(), sizeof(From), [&](std::size_t first, std::size_t last) {
+    for (std::size_t i = first; i < last; ++i) {
+      From v;
+      std::memcpy(&v, source + i * sizeof(From), sizeof(From));
+      if (!convert_element<T>(v, out[i])) {
+        throw_input("tensor " + in_quotes(info.name), "element " + std::to_string(i) + " (" +
+                                                          std::string(name(info.dtype)) + ") cannot be held by " +
+                                                          std::string(name(dtype_of<T>)) + " without loss");
+      }
     }
-  }
+  });
 }
 
 }  // namespace detail
 
 /// Copies a tensor into `out`, converted to `T`: float, double, bfloat16, float16, int32_t, int64_t or uint8_t.
 /// The source may be F64, F32, F16, BF16, BOOL (0 and 1) or any integer type, at any alignment. Floating targets round
-/// to nearest even and overflow to infinity; an integer target must hold every value exactly.
+/// to nearest even and overflow to infinity; an integer target must hold every value exactly. Of a mapped file no page
+/// stays resident: a second reading takes it from the system's cache, if it is still there, or from the file.
 /// Raises InputError, naming the tensor: another source dtype (read `info.data` instead), an `out` whose size is not
 /// `info.elements()`, a value that an integer target cannot hold.
 template <class T>
@@ -73,8 +91,9 @@ void read_as(const TensorInfo& info, std::span<T> out) {
                 std::to_string(info.elements()) + " elements", std::to_string(out.size()));
   }
   if (info.dtype == dtype_of<T>) {
-    if (!out.empty()) std::memcpy(out.data(), info.data.data(), out.size_bytes());
-    return;
+    return detail::for_each_piece(info, out.size(), sizeof(T), [&](std::size_t first, std::size_t last) {
+      std::memcpy(out.data() + first, info.data.data() + first * sizeof(T), (last - first) * sizeof(T));
+    });
   }
   switch (info.dtype) {
     case DType::Bool:

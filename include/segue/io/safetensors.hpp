@@ -29,12 +29,13 @@ namespace io {
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian, and so must the host be");
 
-/// One tensor of a file: row-major, little-endian, at any alignment. `data` points into the file's mapping.
+/// One tensor of a file: row-major, little-endian, at any alignment.
 struct TensorInfo {
   std::string name;
   DType dtype = DType::F32;
   std::vector<std::int64_t> shape;
   std::span<const std::byte> data;
+  std::span<const std::byte> mapping{};  ///< the whole file that `data` is mapped from; empty where it is in memory
 
   /// Number of elements; 1 for a scalar (empty shape).
   std::int64_t elements() const {
@@ -210,6 +211,7 @@ class SafetensorsFile {
  public:
   explicit SafetensorsFile(std::string path) : file_(std::move(path)) {
     contents_ = parse_safetensors(file_.bytes(), file_.path());
+    for (TensorInfo& info : contents_.tensors) info.mapping = file_.bytes();
   }
 
   /// All tensors, sorted by name.

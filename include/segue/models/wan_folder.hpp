@@ -30,6 +30,17 @@ inline WanFolder open_wan_folder(const std::string& path) {
   return {folder, parsed, io::Checkpoint(folder)};
 }
 
+/// Checks every weight of a folder against its configuration, as `check_weights`, though nothing or only a part of it
+/// will be loaded. `Model` is a Wan; which policy and adapters it has does not matter. The model is planned: this takes
+/// milliseconds and no memory for weights.
+template <class Model>
+void check_wan_folder(const WanFolder& folder) {
+  Exec<typename Model::Device> exec;
+  exec.set_planning(true);
+  Model model(exec, folder.config);
+  check_weights(model, folder.weights);
+}
+
 /// Writes config.json and diffusion_pytorch_model.safetensors, which diffusers'
 /// `WanTransformer3DModel.from_pretrained(folder)` reads; the folder is made if need be. See `write_weights`.
 template <class Model, class Device>

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "segue/core/posix.hpp"
 #include "segue/io/read_as.hpp"
 #include "segue/io/safetensors_writer.hpp"
 #include "segue/nn/parameter.hpp"
@@ -50,6 +51,7 @@ void read_elements(Exec<Device>& exec, const io::TensorInfo& info, const View<T,
     exec.upload(info.data.data(),
                 View<std::byte, 1, typename Device::Space>(reinterpret_cast<std::byte*>(out.data_handle()),
                                                            {static_cast<std::int64_t>(info.data.size())}));
+    release_pages(info.mapping, info.data);
   } else {
     std::vector<T> host(static_cast<std::size_t>(out.size()));
     io::read_as<T>(info, std::span<T>(host));
