@@ -41,35 +41,59 @@ inline void check_names(std::vector<std::string> model_names, const io::Checkpoi
   }
 }
 
+/// What a file calls the leaves of a model, in their order: the model's own names or its authors', whichever finds more
+/// tensors, behind what programs that keep several models in one file put before them.
+template <class M>
+std::vector<std::string> names_in_file(const M& model, const std::vector<std::string>& leaves,
+                                       const io::Checkpoint& file) {
+  std::string_view prefix;
+  for (const std::string_view known : {"model.diffusion_model.", "diffusion_model."})
+    if (std::any_of(file.names().begin(), file.names().end(),
+                    [&](const std::string& name) { return name.starts_with(known); }))
+      prefix = known;
+  std::vector<std::string> own, original;
+  for (const std::string& leaf : leaves) {
+    own.push_back(std::string(prefix).append(leaf));
+    original.push_back(std::string(prefix).append(nn::original_name(model, leaf).value_or(leaf)));
+  }
+  const auto held = [&](const std::vector<std::string>& names) {
+    return std::count_if(names.begin(), names.end(), [&](const std::string& name) { return file.contains(name); });
+  };
+  return held(original) > held(own) ? original : own;
+}
+
 }  // namespace detail
 
-/// Fills every weight of a model from a checkpoint that holds exactly these: the file's names are the model's, its
-/// dtypes may be others (rounded to nearest even). Master copies follow; adapters and buffers stay as they are.
+/// Fills every weight of a model from a checkpoint that holds exactly these: under the model's own names or those that
+/// its authors use (`original_name`), all of them behind `model.diffusion_model.` or `diffusion_model.`, or none.
+/// Dtypes may differ (rounded to nearest even). Master copies follow; adapters and buffers stay as they are.
 /// @throws InputError, naming the file and the tensor, if one is missing, superfluous or mis-shaped (then nothing was
 /// written), or of a dtype that does not convert; Error if adapters are merged into the weights.
 template <class M, class Device>
 void load_weights(M& model, Exec<Device>& exec, const io::Checkpoint& file) {
-  std::vector<std::string> names;
+  std::vector<std::string> leaves;
   nn::for_each_leaf(model, [&](const auto& leaf) {
-    if (leaf.kind == nn::LeafKind::base) names.emplace_back(leaf.name);
+    if (leaf.kind == nn::LeafKind::base) leaves.emplace_back(leaf.name);
   });
-  detail::check_names(std::move(names), file);
+  const std::vector<std::string> names = detail::names_in_file(model, leaves, file);
+  detail::check_names(names, file);
   nn::for_each_module(model, [](std::string_view name, auto& module) {
     if constexpr (requires { module.merged(); })
       if (module.merged())
         throw Error("load_weights: adapters are merged into '" + std::string(name) + "'; unmerge them first");
   });
+  std::size_t next = 0;
   nn::for_each_leaf(model, [&](const auto& leaf) {
     if (leaf.kind != nn::LeafKind::base) return;
-    const io::TensorInfo& info = file.at(leaf.name);
+    const io::TensorInfo& info = file.at(names[next++]);
     const auto expected = nn::shape_in_files(model, leaf.name, leaf.tensor.shape());
     if (info.shape != expected)
       throw_input(file.path(), "the shape of tensor '" + info.name + "'", io::shape_text(info.shape),
                   io::shape_text(expected));
   });
+  next = 0;
   nn::for_each_leaf(model, [&](const auto& leaf) {
-    if (leaf.kind != nn::LeafKind::base) return;
-    nn::read_leaf(exec, file.at(leaf.name), leaf.tensor);
+    if (leaf.kind == nn::LeafKind::base) nn::read_leaf(exec, file.at(names[next++]), leaf.tensor);
   });
 }
 

@@ -8,6 +8,7 @@
 #include "segue/autograd/checkpoint.hpp"
 #include "segue/functional/patchify.hpp"
 #include "segue/models/wan_block.hpp"
+#include "segue/models/wan_names.hpp"
 #include "segue/nn/time_embedding.hpp"
 
 SEGUE_NAMESPACE_BEGIN
@@ -112,6 +113,9 @@ class Wan {
               config_.patch_size.width};
     return shape;
   }
+
+  /// The name of a module or a leaf in checkpoints of Wan's own repository.
+  static std::optional<std::string> original_name(std::string_view name) { return wan_original_name(name); }
 
   void visit(auto&& v) {
     v("patch_embedding", patch_embedding_);
