@@ -306,6 +306,18 @@ TEST_CASE("files of these layouts that do not fit are refused, and nothing is ad
                                           return true;
                                         })),
                    key + layout.b + "' is (24, 2), expected (out, 4)"));
+    // Eight bits cannot be read, and are refused before anything is added.
+    for (const std::string& part : {layout.a, std::string(".alpha")}) {
+      io::SafetensorsWriter eight;
+      const io::SafetensorsFile whole(file);
+      for (const io::TensorInfo& info : whole.tensors())
+        eight.add(info.name, info.name == key + part ? DType::F8_E4M3 : info.dtype, info.shape,
+                  info.data.first(info.name == key + part ? info.data.size() / 4 : info.data.size()));
+      const std::string narrow = (dir / "eight.safetensors").string();
+      eight.write(narrow);
+      CHECK(load_message(narrow) == narrow + ": the dtype of tensor '" + key + part +
+                                        "' is F8_E4M3, expected one that converts to floating point");
+    }
     // Metadata whose scale nobody would apply.
     io::SafetensorsWriter writer;
     const io::SafetensorsFile opened(file);

@@ -33,20 +33,25 @@ inline std::optional<LoraFileConfig> find_lora_config(const io::Checkpoint& file
   return read_lora_config(io::parse_json(*text, where), layout.prefix, where);
 }
 
+/// @throws InputError unless the tensor has these extents and a dtype that can be read.
+inline void check_lora_tensor(const io::Checkpoint& file, const io::TensorInfo& info,
+                              const std::vector<std::int64_t>& expected) {
+  if (info.shape != expected)
+    throw_input(file.path(), "the shape of tensor " + in_quotes(info.name), io::shape_text(info.shape),
+                io::shape_text(expected));
+  if (!io::converts(info.dtype))
+    throw_input(file.path(), "the dtype of tensor " + in_quotes(info.name), std::string(segue::name(info.dtype)),
+                "one that converts to floating point");
+}
+
 inline double read_alpha(const io::Checkpoint& file, const io::TensorInfo& info) {
   if (info.elements() != 1)
     throw_input(file.path(), "the shape of tensor " + in_quotes(info.name), io::shape_text(info.shape), "one number");
+  check_lora_tensor(file, info, info.shape);
   const double alpha = io::read_vector<double>(info)[0];
   if (!std::isfinite(alpha))
     throw_input(file.path(), "tensor " + in_quotes(info.name), std::to_string(alpha), "a finite number");
   return alpha;
-}
-
-inline void check_lora_shape(const io::Checkpoint& file, const io::TensorInfo& info,
-                             const std::vector<std::int64_t>& expected) {
-  if (info.shape != expected)
-    throw_input(file.path(), "the shape of tensor '" + info.name + "'", io::shape_text(info.shape),
-                io::shape_text(expected));
 }
 
 }  // namespace detail
@@ -63,7 +68,8 @@ inline void check_lora_shape(const io::Checkpoint& file, const io::TensorInfo& i
 /// @returns the names of the adapted linears.
 /// @throws InputError, naming the file, the module and the nearest name: a module that the model does not have or that
 /// cannot carry an adapter in this map or carries one of this name already, shapes or ranks that disagree, a tensor or
-/// a key of the configuration that would change the result and is not read, an alpha that is no finite number.
+/// a key of the configuration that would change the result and is not read, a dtype that does not convert, an alpha
+/// that is no finite number.
 template <class M, class Device>
 std::vector<std::string> load_adapter(M& model, Exec<Device>& exec, const std::string& path,
                                       const std::string& name = "default") {
@@ -88,17 +94,17 @@ std::vector<std::string> load_adapter(M& model, Exec<Device>& exec, const std::s
     const io::TensorInfo *a = found->second.a, *b = found->second.b;
     const std::int64_t rank = a->shape.empty() ? 0 : a->shape[0];
     if (rank <= 0 || rank > (1 << 20))
-      throw_input(file.path(), "the shape of tensor '" + a->name + "'", io::shape_text(a->shape), "(rank, in)");
+      throw_input(file.path(), "the shape of tensor " + in_quotes(a->name), io::shape_text(a->shape), "(rank, in)");
     if (b->shape.size() < 2 || b->shape[1] != rank)
-      throw_input(file.path(), "the shape of tensor '" + b->name + "'", io::shape_text(b->shape),
+      throw_input(file.path(), "the shape of tensor " + in_quotes(b->name), io::shape_text(b->shape),
                   "(out, " + std::to_string(rank) + "), whose second extent is the rank of its A");
     auto a_shape = nn::shape_in_files(model, std::string(module) + ".weight",
                                       Shape<2>{linear.out_features(), linear.in_features()});
     std::vector<std::int64_t> b_shape(a_shape.size(), 1);
     b_shape[0] = a_shape[0];
     a_shape[0] = b_shape[1] = rank;
-    detail::check_lora_shape(file, *a, a_shape);
-    detail::check_lora_shape(file, *b, b_shape);
+    detail::check_lora_tensor(file, *a, a_shape);
+    detail::check_lora_tensor(file, *b, b_shape);
     LoraSpec spec;
     spec.name = name;
     spec.rank = static_cast<int>(rank);
