@@ -116,11 +116,11 @@ inline std::map<std::string, LoraTensors, std::less<>> lora_tensors(const io::Ch
       throw_input(file.path(), "tensor " + in_quotes(name) + " has a name that is not read, expected " + expected);
     }
     const std::size_t prefix = layout.prefix.size();
-    LoraTensors& module = modules[name.substr(prefix, name.size() - prefix - ending->text.size())];
-    if (const io::TensorInfo* before = module.*(ending->tensor))
+    LoraTensors& tensors = modules[name.substr(prefix, name.size() - prefix - ending->text.size())];
+    if (const io::TensorInfo* before = tensors.*(ending->tensor))
       throw_input(file.path(), "tensors " + in_quotes(before->name) + " and " + in_quotes(name) +
                                    " are the same part of one adapter, expected one of them");
-    module.*(ending->tensor) = &file.at(name);
+    tensors.*(ending->tensor) = &file.at(name);
   }
   if (modules.empty()) throw_input(file.path(), "holds no tensors, expected those of a LoRA");
   for (const auto& [module, tensors] : modules)
