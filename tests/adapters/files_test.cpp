@@ -6,40 +6,14 @@
 #include <algorithm>
 #include <fstream>
 
-#include "models/wan_support.hpp"
+#include "adapters/files_support.hpp"
 #include "segue/adapters/diffusers_file.hpp"
-#include "segue/adapters/load_adapter.hpp"
 #include "segue/adapters/peft_folder.hpp"
 
 using namespace segue;
-using support::contains;
-using support::message_of;
+using namespace support;
 
 namespace {
-
-using P = Policy<Fp32, Cpu>;
-using Model = models::Wan<P, adapters::LoraOnBlocks>;
-
-std::string golden(const std::string& name) { return (support::golden_dir() / name).string(); }
-
-models::WanConfig config() { return models::open_wan_folder(golden("wan_t2v")).config; }
-
-/// A fresh model with random weights; what is tested here does not depend on them.
-struct Subject {
-  Exec<Cpu> exec{Exec<Cpu>::Options{.threads = 1}};
-  Model model{exec, config()};
-  Subject() { models::randomize_wan(model, exec, 5); }
-
-  auto& linear(const std::string& wanted) {
-    Model::Block* none = nullptr;
-    decltype(none->attn1.to_q)* found = nullptr;
-    adapters::for_each_lora(model, [&](std::string_view name, auto& module) {
-      if (name == wanted) found = &module;
-    });
-    REQUIRE(found);
-    return *found;
-  }
-};
 
 io::Json parse_file(const std::string& path) { return io::parse_json(read_text_file(path), path); }
 
@@ -81,53 +55,6 @@ std::set<std::string> wrapped(Model& model, const io::Json& targets) {
     for (const auto& target : targets.as<std::vector<std::string>>("targets"))
       if (name == target || name.ends_with("." + target)) names.insert(name);
   return names;
-}
-
-std::set<std::string> adapted(Model& model, const std::string& adapter = "default") {
-  std::set<std::string> names;
-  adapters::for_each_lora(model, [&](std::string_view name, auto& linear) {
-    if (linear.find(adapter)) names.emplace(name);
-  });
-  return names;
-}
-
-std::string load_message(const std::string& path) {
-  Subject s;
-  const std::string message = message_of<InputError>([&] { adapters::load_adapter(s.model, s.exec, path); });
-  CHECK(adapted(s.model).empty());
-  return message;
-}
-
-/// A copy of a safetensors file; `change` may rename, reshape or drop tensors, and change the metadata.
-template <class Change, class ChangeMetadata>
-std::string changed(const support::TempDir& dir, const std::string& path, Change&& change,
-                    ChangeMetadata&& change_metadata) {
-  const io::SafetensorsFile file(path);
-  io::SafetensorsWriter writer;
-  for (const io::TensorInfo& info : file.tensors()) {
-    std::string name = info.name;
-    std::vector<std::int64_t> shape = info.shape;
-    std::vector<std::byte> data(info.data.begin(), info.data.end());
-    if (change(name, shape, data)) writer.add_owned(name, info.dtype, shape, data);
-  }
-  for (const auto& [key, value] : file.metadata()) {
-    std::string text = value;
-    if (change_metadata(key, text)) writer.metadata(key, text);
-  }
-  const std::string out = (dir / "changed.safetensors").string();
-  writer.write(out);
-  return out;
-}
-template <class Change>
-std::string changed(const support::TempDir& dir, const std::string& path, Change&& change) {
-  return changed(dir, path, change, [](auto&, auto&) { return true; });
-}
-const auto keep = [](auto&, auto&, auto&) { return true; };
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const std::size_t at = text.find(from);
-  REQUIRE(at != std::string::npos);
-  return text.replace(at, from.size(), to);
 }
 
 void write_text(const std::string& path, const std::string& text) { write_file_atomically(path, text); }
@@ -351,7 +278,8 @@ TEST_CASE("files that do not fit are refused in one sentence, and nothing is add
   SECTION("half a pair") {
     const auto path = changed(
         dir, file, [](std::string& name, auto&, auto&) { return !contains(name, "blocks.0.attn2.to_v.lora_B"); });
-    CHECK(contains(load_message(path), "module 'blocks.0.attn2.to_v' has lora_A and no lora_B"));
+    CHECK(contains(load_message(path),
+                   "tensor 'transformer.blocks.0.attn2.to_v.lora_B.weight' is missing beside the others"));
   }
   SECTION("ranks of A and B that disagree") {
     const auto path = changed(dir, file, [](std::string& name, auto& shape, auto& data) {

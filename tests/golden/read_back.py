@@ -6,9 +6,10 @@
       DIR      a folder with config.json and *.safetensors, read by WanTransformer3DModel.from_pretrained as float32;
                missing, unexpected and mis-shaped tensors are failures.
       FILE     holds hidden_states, timestep, encoder_hidden_states, each after `CASE.` if --case is given.
-      PATH     a .safetensors file in diffusers' layout, or a folder: with adapter_config.json it is PEFT's, else
-               diffusers' (pytorch_lora_weights.safetensors). Keys that start with `transformer.` take the way of the
-               pipelines. A key that the library ignored, or a value that it changed, is a failure.
+      PATH     a .safetensors file in diffusers', ComfyUI's or kohya's layout, or a folder: with adapter_config.json it
+               is PEFT's, else diffusers' (pytorch_lora_weights.safetensors). Keys that start with `transformer.`,
+               `diffusion_model.` or `lora_unet_` take the way of the pipelines, which renames the last two and bakes
+               alpha into A. A key that the library ignored, or a value that it changed besides, is a failure.
       The output file gets `base`, then `adapter0`, `adapter1`,
       ... in the order given. All adapters must agree with each
       other. `--expect FILE:NAME` compares the output of the base, or of the adapters if there are any, with a tensor.
@@ -94,11 +95,13 @@ def load_adapter(folder, path):
     print(f"      {file}: metadata keys {sorted(metadata)}")
     if "lora_adapter_metadata" in metadata:
         json.loads(metadata["lora_adapter_metadata"])
-    if all(k.startswith("transformer.") for k in written):
+    if all(k.startswith(("transformer.", "diffusion_model.", "lora_unet_")) for k in written):
         state, meta = WanLoraLoaderMixin.lora_state_dict(str(file.parent), weight_name=file.name, local_files_only=True,
                                                          return_lora_metadata=True)
+        halves = [k for k in written if not k.endswith(".alpha")]
+        report(len(state) == len(halves), f"{file}: {len(halves)} halves written, {len(state)} taken")
         WanLoraLoaderMixin.load_lora_into_transformer(state, transformer=model, metadata=meta)
-        written = {k.removeprefix("transformer."): v for k, v in written.items()}
+        written = {k.removeprefix("transformer."): v for k, v in state.items()}
     else:
         model.load_lora_adapter(str(file.parent), weight_name=file.name, prefix=None, local_files_only=True)
     (adapter,) = model.peft_config

@@ -11,23 +11,12 @@
 using namespace segue;
 using support::contains;
 using support::message_of;
+using support::weights_of;
 
 namespace {
 
 using P = Policy<Fp32, Cpu>;
 using Frozen = models::Wan<P, adapters::Frozen>;
-
-/// All weights, one after the other.
-template <class M>
-std::vector<float> weights_of(M& model) {
-  std::vector<float> all;
-  nn::for_each_leaf(model, [&](const auto& leaf) {
-    if (leaf.kind != nn::LeafKind::base) return;
-    const auto& t = nn::tensor_of(leaf.tensor);
-    for (std::int64_t i = 0; i < t.size(); ++i) all.push_back(cast<float>(t.data_handle()[i]));
-  });
-  return all;
-}
 
 /// A copy of the golden checkpoint after `change` saw every tensor (name, shape, data, and dtype if it asks for it, by
 /// reference); it says which stay.

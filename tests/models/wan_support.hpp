@@ -68,6 +68,18 @@ struct GoldenWan {
   typename Model::Time time;
 };
 
+/// All weights, one after the other.
+template <class M>
+std::vector<float> weights_of(M& model) {
+  std::vector<float> all;
+  nn::for_each_leaf(model, [&](const auto& leaf) {
+    if (leaf.kind != nn::LeafKind::base) return;
+    const auto& t = nn::tensor_of(leaf.tensor);
+    for (std::int64_t i = 0; i < t.size(); ++i) all.push_back(cast<float>(t.data_handle()[i]));
+  });
+  return all;
+}
+
 /// Calls `f(name, parameter)` for everything that trains, adapters under their names in files.
 template <class M, class F>
 void for_each_parameter(M& model, F&& f) {

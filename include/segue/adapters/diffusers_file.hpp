@@ -18,7 +18,8 @@ template <class M, class Device>
 void write_diffusers_adapter(M& model, Exec<Device>& exec, const std::string& path,
                              const AdapterFileOptions& options = {}) {
   io::SafetensorsWriter writer;
-  const detail::LoraFileConfig config = detail::write_lora_tensors(model, exec, writer, options, "transformer.");
+  const auto specs = detail::write_lora_tensors(model, exec, writer, options, detail::diffusers_layout);
+  const detail::LoraFileConfig config = detail::lora_file_config(model, specs);
   writer.metadata("format", "pt");
   writer.metadata("lora_adapter_metadata", io::dump_json(detail::write_lora_config(config, "transformer.", false)));
   writer.write(path);

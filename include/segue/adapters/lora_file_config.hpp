@@ -5,12 +5,14 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "segue/adapters/inject.hpp"
+#include "segue/adapters/lora_layout.hpp"
 #include "segue/io/json.hpp"
 #include "segue/nn/leaf_io.hpp"
 
@@ -142,16 +144,6 @@ T pattern_value(const std::vector<std::pair<std::string, T>>& pattern, std::stri
   return general;
 }
 
-/// Names of all linears of a model, whether they can carry an adapter or not.
-template <class M>
-std::vector<std::string> linear_names(M& model) {
-  std::vector<std::string> names;
-  nn::for_each_module(model, [&](std::string_view name, auto& module) {
-    if constexpr (requires { module.in_features(); }) names.emplace_back(name);
-  });
-  return names;
-}
-
 /// The shortest end of a module's name that fits adapted linears only: a target of LoraConfig. It does not begin with a
 /// number nor right after one, since "0" or "proj" would say little.
 inline std::string shortest_target(std::string_view module, const std::vector<std::string>& linears,
@@ -186,26 +178,37 @@ T most_frequent(const std::map<std::string, T>& values) {
   return best->first;
 }
 
-/// Adds the tensors of an adapter to a file, as `<prefix><module>.lora_A.weight`, (rank, in), and `.lora_B.weight`,
-/// (out, rank), and returns what its LoraConfig must say.
-/// @throws InputError if no linear has this adapter or it is a stack and no slot is named.
+/// The alpha that gives the same scale by another rule.
+inline double alpha_by(LoraScaling rule, const LoraSpec& spec) {
+  if (spec.scaling == rule) return spec.alpha;
+  const double root = std::sqrt(static_cast<double>(spec.rank));
+  return rule == LoraScaling::standard ? spec.alpha * root : spec.alpha / root;
+}
+
+/// Adds the tensors of an adapter to a file: A, (rank, in), B, (out, rank), and, where the layout has one, the alpha
+/// of standard scaling, (). Returns what the adapter is on, by the model's names.
+/// @throws InputError if no linear has this adapter, it is a stack and no slot is named, or the layout has no name of
+/// its own for a linear.
 template <class M, class Device>
-LoraFileConfig write_lora_tensors(M& model, Exec<Device>& exec, io::SafetensorsWriter& writer,
-                                  const AdapterFileOptions& options, std::string_view prefix) {
-  LoraFileConfig config;
-  std::map<std::string, int> ranks;
-  std::map<std::string, double> alphas;
-  std::map<std::string, LoraScaling> scalings;
+std::map<std::string, LoraSpec> write_lora_tensors(M& model, Exec<Device>& exec, io::SafetensorsWriter& writer,
+                                                   const AdapterFileOptions& options, const LoraLayout& layout) {
+  const std::string where = "adapter '" + options.adapter + "'";
+  modules_in_files(model, layout, where);
+  std::map<std::string, LoraSpec> specs;
   for_each_lora(model, [&](std::string_view name, auto& linear) {
     const auto* adapter = linear.find(options.adapter);
     if (!adapter) return;
     const LoraSpec& spec = adapter->spec;
     if (options.slot < 0 && spec.slots != 1)
-      throw_input("adapter '" + options.adapter + "'", "the number of slots in '" + std::string(name) + "'",
-                  std::to_string(spec.slots), "1: a file holds one, so name the slot to write");
+      throw_input(where, "the number of slots in " + in_quotes(name), std::to_string(spec.slots),
+                  "1: a file holds one, so name the slot to write");
     if (options.slot >= spec.slots)
-      throw_input("adapter '" + options.adapter + "'", "slot", std::to_string(options.slot),
-                  "below " + std::to_string(spec.slots) + ", the number of slots in '" + std::string(name) + "'");
+      throw_input(where, "slot", std::to_string(options.slot),
+                  "below " + std::to_string(spec.slots) + ", the number of slots in " + in_quotes(name));
+    const auto module = module_in_files(model, layout, name);
+    if (!module)
+      throw_input(where, "the model's authors have no name for its linear " + in_quotes(name) +
+                             ", and this layout has no other");
     const std::int64_t slot = options.slot < 0 ? 0 : options.slot;
     // A convolution's adapter is a convolution: A has its kernel, B a kernel of ones.
     auto weight =
@@ -213,25 +216,41 @@ LoraFileConfig write_lora_tensors(M& model, Exec<Device>& exec, io::SafetensorsW
     std::vector<std::int64_t> a_shape = weight, b_shape(weight.size(), 1);
     a_shape[0] = b_shape[1] = spec.rank;
     b_shape[0] = weight[0];
-    const std::string base = std::string(prefix).append(name);
-    nn::write_elements(exec, writer, base + ".lora_A.weight", a_shape, adapter->a.master().cview()[slot],
+    const std::string base = std::string(layout.prefix).append(*module);
+    nn::write_elements(exec, writer, std::string(base).append(layout.a), a_shape, adapter->a.master().cview()[slot],
                        options.dtype);
-    nn::write_elements(exec, writer, base + ".lora_B.weight", b_shape, adapter->b.master().cview()[slot],
+    nn::write_elements(exec, writer, std::string(base).append(layout.b), b_shape, adapter->b.master().cview()[slot],
                        options.dtype);
-    const std::string module(name);
+    if (layout.has_alpha()) {
+      const double alpha = alpha_by(LoraScaling::standard, spec);
+      const std::span<const double> value(&alpha, 1);
+      // Sixteen bits would round the scale of the whole module.
+      if (options.dtype == DType::F64)
+        writer.add_owned(base + ".alpha", DType::F64, {}, nn::detail::converted<double>(value));
+      else
+        writer.add_owned(base + ".alpha", DType::F32, {}, nn::detail::converted<float>(value));
+    }
+    specs.emplace(name, spec);
+  });
+  if (specs.empty()) throw_input(where, "no linear of the model carries it, so there is nothing to write");
+  return specs;
+}
+
+/// The LoraConfig that says the same as the specs of the adapted linears.
+template <class M>
+LoraFileConfig lora_file_config(M& model, const std::map<std::string, LoraSpec>& specs) {
+  LoraFileConfig config;
+  std::map<std::string, int> ranks;
+  std::map<std::string, double> alphas;
+  std::map<std::string, LoraScaling> scalings;
+  for (const auto& [module, spec] : specs) {
     ranks[module] = spec.rank;
-    alphas[module] = spec.alpha;
     scalings[module] = spec.scaling;
     config.init = spec.init;
     config.dropout = spec.dropout;
-  });
-  if (ranks.empty())
-    throw_input("adapter '" + options.adapter + "'", "no linear of the model carries it, so there is nothing to write");
+  }
   config.scaling = most_frequent(scalings);
-  for (auto& [module, alpha] : alphas)
-    if (scalings[module] != config.scaling)  // the same scale by the other rule
-      alpha *= config.scaling == LoraScaling::standard ? std::sqrt(static_cast<double>(ranks[module]))
-                                                       : 1.0 / std::sqrt(static_cast<double>(ranks[module]));
+  for (const auto& [module, spec] : specs) alphas[module] = alpha_by(config.scaling, spec);
   config.rank = most_frequent(ranks);
   config.alpha = most_frequent(alphas);
   std::set<std::string, std::less<>> adapted, targets;

@@ -19,7 +19,8 @@ template <class M, class Device>
 void write_peft_adapter(M& model, Exec<Device>& exec, const std::string& folder,
                         const AdapterFileOptions& options = {}) {
   io::SafetensorsWriter writer;
-  const detail::LoraFileConfig config = detail::write_lora_tensors(model, exec, writer, options, "base_model.model.");
+  const auto specs = detail::write_lora_tensors(model, exec, writer, options, detail::peft_layout);
+  const detail::LoraFileConfig config = detail::lora_file_config(model, specs);
   writer.metadata("format", "pt");
   make_directories(folder);
   writer.write(join_path(folder, "adapter_model.safetensors"));

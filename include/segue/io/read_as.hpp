@@ -76,6 +76,12 @@ void convert_elements(const TensorInfo& info, std::span<T> out) {
 
 }  // namespace detail
 
+/// Whether `read_as` takes a source of this dtype; the others can only be stored.
+constexpr bool converts(DType t) {
+  return t != DType::C64 && t != DType::F8_E4M3 && t != DType::F8_E5M2 && t != DType::F8_E8M0 && t != DType::F6_E2M3 &&
+         t != DType::F6_E3M2 && t != DType::F4;
+}
+
 /// Copies a tensor into `out`, converted to `T`: float, double, bfloat16, float16, int32_t, int64_t or uint8_t.
 /// The source may be F64, F32, F16, BF16, BOOL (0 and 1) or any integer type, at any alignment. Floating targets round
 /// to nearest even and overflow to infinity; an integer target must hold every value exactly. Of a mapped file no page

@@ -10,6 +10,7 @@
 #include "segue/autograd/checkpoint.hpp"
 #include "segue/functional/patchify.hpp"
 #include "segue/models/wan_block.hpp"
+#include "segue/models/wan_names.hpp"
 #include "segue/nn/image_embedding.hpp"
 #include "segue/nn/time_embedding.hpp"
 
@@ -162,6 +163,10 @@ class Wan {
               config_.patch_size.width};
     return shape;
   }
+
+  /// The name of a module or a leaf in checkpoints of Wan's own repository.
+  static std::optional<std::string> original_name(std::string_view name) { return wan_original_name(name); }
+  static bool unused_in_files(std::string_view name) { return Block::unused_in_files(name); }
 
   void visit(auto&& v) {
     v("patch_embedding", patch_embedding_);

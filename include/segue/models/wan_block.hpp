@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string_view>
+
 #include "segue/functional/modulation_table.hpp"
 #include "segue/functional/norm.hpp"
 #include "segue/functional/residual.hpp"
@@ -83,6 +85,11 @@ struct WanBlock {
     }
     const auto update = ffn(ctx, modulated(y, c_scale, c_shift));
     return gated(y, update, c_gate);
+  }
+
+  /// Weights of I2V hold a norm of an image's queries, of which there are none.
+  static bool unused_in_files(std::string_view name) {
+    return name.find("attn2.norm_added_q.") != std::string_view::npos;
   }
 
   void visit(auto&& v) {

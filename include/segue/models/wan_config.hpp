@@ -45,22 +45,61 @@ inline int positive(const io::Json& json, std::string_view key, int fallback, st
   return value;
 }
 
+inline ops::PatchSize patch_size(const io::Json& json, std::string_view where) {
+  const auto patch = json.get_or<std::vector<int>>("patch_size", {1, 2, 2}, where);
+  if (patch.size() != 3 || patch[0] <= 0 || patch[1] <= 0 || patch[2] <= 0)
+    throw_input(where, "key 'patch_size'", "an array of " + std::to_string(patch.size()), "three positive integers");
+  return {patch[0], patch[1], patch[2]};
+}
+
+/// The dialect of Wan's own repository, with its defaults. `text_len` is the length that prompts are padded to: no
+/// matter of the model's.
+inline WanConfig read_original_wan_config(const io::Json& json, std::string_view where) {
+  WanConfig c;
+  const int dim = positive(json, "dim", 2048, where);
+  const auto type = json.get_or<std::string>("model_type", "t2v", where);
+  if (type == "i2v" || type == "flf2v") {
+    c.image_dim = 1280;                                            // CLIP's ViT-H/14
+    if (type == "flf2v") c.pos_embed_seq_len = 2 * (1 + 16 * 16);  // two images of 224 x 224
+  } else if (type != "t2v" && type != "ti2v") {
+    throw_input(where, "key 'model_type'", in_quotes(type), "'t2v', 'i2v', 'flf2v' or 'ti2v'");
+  }
+  if (!json.get_or<bool>("qk_norm", true, where)) throw_input(where, "key 'qk_norm'", "false", "true");
+  if (json.get_or<std::vector<int>>("window_size", {-1, -1}, where) != std::vector<int>{-1, -1})
+    throw_input(where, "key 'window_size'", "a window", "[-1, -1]: attention sees every token");
+  c.patch_size = patch_size(json, where);
+  c.num_attention_heads = positive(json, "num_heads", 16, where);
+  if (dim % (2 * std::int64_t{c.num_attention_heads}) != 0)
+    throw_input(where, "key 'dim'", std::to_string(dim),
+                "an even number for each of num_heads = " + std::to_string(c.num_attention_heads));
+  c.attention_head_dim = dim / c.num_attention_heads;
+  c.in_channels = positive(json, "in_dim", 16, where);
+  c.out_channels = positive(json, "out_dim", 16, where);
+  c.text_dim = positive(json, "text_dim", 4096, where);
+  c.freq_dim = positive(json, "freq_dim", 256, where);
+  c.ffn_dim = positive(json, "ffn_dim", 8192, where);
+  c.num_layers = positive(json, "num_layers", 32, where);
+  c.cross_attn_norm = json.get_or<bool>("cross_attn_norm", true, where);
+  c.eps = json.get_or<double>("eps", 1e-6, where);
+  return c;
+}
+
 }  // namespace detail
 
-/// Reads a parsed config.json.
+/// Reads a parsed config.json: diffusers', or the one of Wan's own repository, whose `_class_name` is "WanModel". The
+/// latter does not tell Wan2.1's I2V, which has an image branch, from Wan2.2's, which has none: taken for the former,
+/// and `open_wan_folder` looks at the weights.
 /// @throws InputError that names the key, what was found and what was expected.
 inline WanConfig read_wan_config(const io::Json& json, std::string_view where) {
-  if (const auto kind = json.get_or<std::string>("_class_name", "WanTransformer3DModel", where);
-      kind != "WanTransformer3DModel")
-    throw_input(where, "key '_class_name'", in_quotes(kind), "'WanTransformer3DModel'");
+  const auto kind = json.get_or<std::string>("_class_name", "WanTransformer3DModel", where);
+  if (kind == "WanModel") return detail::read_original_wan_config(json, where);
+  if (kind != "WanTransformer3DModel")
+    throw_input(where, "key '_class_name'", in_quotes(kind), "'WanTransformer3DModel' or 'WanModel'");
   if (const auto norm = json.get_or<std::string>("qk_norm", "rms_norm_across_heads", where);
       norm != "rms_norm_across_heads")
     throw_input(where, "key 'qk_norm'", in_quotes(norm), "'rms_norm_across_heads'");
   WanConfig c;
-  const auto patch = json.get_or<std::vector<int>>("patch_size", {1, 2, 2}, where);
-  if (patch.size() != 3 || patch[0] <= 0 || patch[1] <= 0 || patch[2] <= 0)
-    throw_input(where, "key 'patch_size'", "an array of " + std::to_string(patch.size()), "three positive integers");
-  c.patch_size = {patch[0], patch[1], patch[2]};
+  c.patch_size = detail::patch_size(json, where);
   c.num_attention_heads = detail::positive(json, "num_attention_heads", c.num_attention_heads, where);
   c.attention_head_dim = detail::positive(json, "attention_head_dim", c.attention_head_dim, where);
   if (c.attention_head_dim % 2 != 0)

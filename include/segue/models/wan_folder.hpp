@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <string>
 
 #include "segue/core/posix.hpp"
@@ -26,8 +27,16 @@ inline WanFolder open_wan_folder(const std::string& path) {
   if (!is_file(join_path(folder, "config.json")) && is_file(join_path(join_path(folder, "transformer"), "config.json")))
     folder = join_path(folder, "transformer");
   const std::string config = join_path(folder, "config.json");
-  const WanConfig parsed = read_wan_config(io::parse_json(read_text_file(config), config), config);
-  return {folder, parsed, io::Checkpoint(folder)};
+  const io::Json json = io::parse_json(read_text_file(config), config);
+  WanFolder opened{folder, read_wan_config(json, config), io::Checkpoint(folder)};
+  const auto& names = opened.weights.names();
+  const io::Json* kind = json.find("_class_name");
+  // Wan's own configurations say "i2v" with and without an image branch.
+  if (kind && *kind == io::Json("WanModel") && std::none_of(names.begin(), names.end(), [](const std::string& name) {
+        return name.find("img_emb.") != std::string::npos;
+      }))
+    opened.config.image_dim = opened.config.pos_embed_seq_len = 0;
+  return opened;
 }
 
 /// Checks every weight of a folder against its configuration, as `check_weights`, though nothing or only a part of it

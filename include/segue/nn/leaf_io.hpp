@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,25 @@ template <class M, std::size_t Rank>
 std::vector<std::int64_t> shape_in_files(const M& model, std::string_view name,
                                          const std::array<std::int64_t, Rank>& shape) {
   return shape_in_files(model, name, std::vector<std::int64_t>(shape.begin(), shape.end()));
+}
+
+/// What the model's authors call a module or a leaf of `model`, where its own names are a library's: nullopt if it is
+/// no part of their model. A model that does not say is taken at its own names.
+template <class M>
+std::optional<std::string> original_name(const M& model, std::string_view name) {
+  if constexpr (requires { model.original_name(name); })
+    return model.original_name(name);
+  else
+    return std::string(name);
+}
+
+/// Whether checkpoints of `model` may hold this tensor although the model has no use for it.
+template <class M>
+bool unused_in_files(const M& model, std::string_view name) {
+  if constexpr (requires { model.unused_in_files(name); })
+    return model.unused_in_files(name);
+  else
+    return false;
 }
 
 /// Copies a file's tensor into a view, converted to its element type; while planning there is no memory to copy into.
