@@ -5,7 +5,8 @@
   read_back.py model DIR --inputs FILE [--case forward] [--adapter PATH]... [--outputs FILE] [--expect FILE:NAME]...
       DIR      a folder with config.json and *.safetensors, read by WanTransformer3DModel.from_pretrained as float32;
                missing, unexpected and mis-shaped tensors are failures.
-      FILE     holds hidden_states, timestep, encoder_hidden_states, each after `CASE.` if --case is given.
+      FILE     holds hidden_states, timestep, encoder_hidden_states and, where the model takes one,
+               encoder_hidden_states_image, each after `CASE.` if --case is given.
       PATH     a .safetensors file in diffusers', ComfyUI's or kohya's layout, or a folder: with adapter_config.json it
                is PEFT's, else diffusers' (pytorch_lora_weights.safetensors). Keys that start with `transformer.`,
                `diffusion_model.` or `lora_unet_` take the way of the pipelines, which renames the last two and bakes
@@ -112,13 +113,14 @@ def load_adapter(folder, path):
 
 @torch.no_grad()
 def run(model, inputs):
-    return model(inputs["hidden_states"], inputs["timestep"], inputs["encoder_hidden_states"]).sample
+    return model(**inputs).sample
 
 
 def command_model(args):
     tensors = load_file(args.inputs)
     prefix = f"{args.case}." if args.case else ""
-    inputs = {k: tensors[prefix + k].float() for k in ("hidden_states", "timestep", "encoder_hidden_states")}
+    names = ("hidden_states", "timestep", "encoder_hidden_states", "encoder_hidden_states_image")
+    inputs = {k: tensors[prefix + k].float() for k in names if k != names[-1] or prefix + k in tensors}
     outputs = {"base": run(load_model(args.folder), inputs)}
     for i, path in enumerate(args.adapter):
         outputs[f"adapter{i}"] = run(load_adapter(args.folder, path), inputs)
