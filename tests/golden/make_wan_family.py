@@ -92,16 +92,34 @@ def forward_case(g, name, model, rand):
     batch["hidden_states"] = hidden.detach()
     kept = {k: v for k, v in record.items() if k.count(".") == 1 and "blocks" in k or "image_embedder" in k}
     with torch.no_grad():
-        low = run(as_bf16(name), batch, timestep, torch.bfloat16).double()
+        low = run(as_bf16(name), batch, timestep, torch.bfloat16)
     shown = {k: v.reshape(BATCH, -1, v.shape[-1]) if "image" in k else v for k, v in batch.items()}
     g.add("forward", {"config": config | {"patch_size": list(config["patch_size"])},
-                      "bf16_error": (low - y).norm().item() / y.double().norm().item()},
+                      "bf16_error": error([low], [y])},
           timestep=timestep, y=y, target=target, loss=loss, dhidden_states=dhidden, **shown, **kept)
     if name == "wan_ti2v":
         values = torch.tensor(INPUTS[name]["timestep"])
         g.add("tokens", {"of": "forward.timestep", "rows": "2 b + group"},
               group=(timestep > 0).to(torch.int32), timestep_of_group=torch.stack((torch.zeros(BATCH), values), 1))
     return batch, timestep, target
+
+
+def error(low, high):
+    """|low - high| / |high| in norm, over all tensors together."""
+    difference = sum((a.double() - b.double()).square().sum() for a, b in zip(low, high))
+    return (difference / sum(b.double().square().sum() for b in high)).sqrt().item()
+
+
+def bf16_lora(name, exact, targets, rank, alpha, batch, timestep, target):
+    """The same adapter, in float32 as PEFT keeps it, on a trunk in bf16: output and gradients."""
+    model = as_bf16(name)
+    model.add_adapter(lora_config(r=rank, lora_alpha=alpha, target_modules=targets))
+    parameters = lora_parameters(model)
+    with torch.no_grad():
+        for key, p in lora_parameters(exact).items():
+            parameters[key].data = p.detach().clone()  # float32: diffusers leaves this cast to its training scripts
+    y = run(model, batch, timestep, torch.bfloat16)
+    return y, torch.autograd.grad(F.mse_loss(y.float(), target), list(parameters.values()))
 
 
 def lora_cases(g, name, seed, batch, timestep, target):
@@ -114,8 +132,10 @@ def lora_cases(g, name, seed, batch, timestep, target):
         loss = F.mse_loss(y, target)
         parameters = lora_parameters(model)
         leaves = torch.autograd.grad(loss, [hidden, *parameters.values()])
-        g.add(case, {"r": rank, "alpha": alpha, "targets": targets, "inputs": "forward.*"}, y=y, loss=loss,
-              dhidden_states=leaves[0])
+        low_y, low_grads = bf16_lora(name, model, targets, rank, alpha, batch, timestep, target)
+        g.add(case, {"r": rank, "alpha": alpha, "targets": targets, "inputs": "forward.*",
+                     "bf16_error": error([low_y], [y]), "bf16_gradient_error": error(low_grads, leaves[1:])},
+              y=y, loss=loss, dhidden_states=leaves[0])
         g.add(case + "_weight", {}, **parameters)
         g.add(case + "_grad", {"of": f"{case}.loss"}, **dict(zip(parameters, leaves[1:])))
 

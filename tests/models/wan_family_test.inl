@@ -62,8 +62,13 @@ Gradients gradient_errors(G& g, const std::string& case_name) {
   return {std::sqrt(difference / norm), worst};
 }
 
+struct LoraErrors {
+  double output, input_gradient;
+  Gradients gradients;
+};
+
 template <class Precision>
-void check_lora(const Kind& kind, const std::string& case_name, Recompute level) {
+LoraErrors lora_errors(const Kind& kind, const std::string& case_name, Recompute level) {
   using Golden = GoldenWan<Precision, adapters::LoraOnBlocks, Device>;
   using T = typename Golden::T;
   Golden g(kind.folder);
@@ -72,18 +77,20 @@ void check_lora(const Kind& kind, const std::string& case_name, Recompute level)
   ctx.set_recompute(level);
   const nn::Parameter<T, 5, Device::Space, T, T> input(g.hidden);
   const auto y = g.model(ctx, input.var(), g.time, g.text, g.image);
-  const auto loss = functional::mse(ctx, y, g.target);
-  ctx.backward(loss);
-  const double output = error_against(y.value(), g.recorded, case_name + ".y"),
-               dx = error_against(input.slot().grad(), g.recorded, case_name + ".dhidden_states");
-  const Gradients gradients = gradient_errors(g, case_name + "_grad");
+  ctx.backward(functional::mse(ctx, y, g.target));
+  return {error_against(y.value(), g.recorded, case_name + ".y"),
+          error_against(input.slot().grad(), g.recorded, case_name + ".dhidden_states"),
+          gradient_errors(g, case_name + "_grad")};
+}
+
+void check_lora(const Kind& kind, const std::string& case_name, Recompute level) {
+  const auto [output, dx, gradients] = lora_errors<Fp32>(kind, case_name, level);
   CHECK(output < tolerance);
   CHECK(dx < tolerance);
   CHECK(gradients.all < tolerance);
   CHECK(gradients.worst < 2 * tolerance);  // where an element is a sum over all tokens the orders differ most
   if (level != Recompute::none) return;
-  const auto rank = support::golden_lora_config(g.recorded, case_name).spec.rank;
-  const std::string of = "LoRA of rank " + std::to_string(rank) + ": ";
+  const std::string of = "LoRA of rank " + case_name.substr(case_name.find("_r") + 2) + ": ";
   note(kind, of + "output", output);
   note(kind, of + "gradient of the input", dx);
   note(kind, of + "gradients of A and B", gradients.all);
@@ -135,23 +142,30 @@ TEST_CASE("every kind of Wan gives PEFT's outputs and gradients, whatever the ta
   for (const Kind& kind : kinds) {
     for (const char* case_name : {"lora_r1", "lora_r4", "lora_r16"}) {
       INFO(kind.folder << ", " << case_name);
-      check_lora<Fp32>(kind, case_name, Recompute::none);
+      check_lora(kind, case_name, Recompute::none);
     }
-    check_lora<Fp32>(kind, "lora_r4", Recompute::block);
+    check_lora(kind, "lora_r4", Recompute::block);
   }
 }
 
 TEST_CASE("bf16 is no farther from float32 than PyTorch's") {
-  for (const Kind& kind : kinds) {
-    INFO(kind.folder);
-    GoldenWan<Bf16, adapters::Frozen, Device> g(kind.folder);
-    Context<typename decltype(g)::P> ctx(g.exec);
-    const double theirs = g.recorded.parameters("forward").template get<double>("bf16_error", kind.folder);
-    const double ours = error_against(g.model(ctx, g.hidden, g.time, g.text, g.image), g.recorded, "forward.y");
-    INFO("ours " << ours << ", PyTorch's " << theirs);
+  const auto check = [](const Kind& kind, const std::string& quantity, double ours, double theirs) {
+    INFO(kind.folder << ", " << quantity << ": ours " << ours << ", PyTorch's " << theirs);
     CHECK(ours < 1.2 * theirs);
     CHECK(ours > 1e-4);  // or this is not bf16
-    note_beside(kind, "output in bf16", ours, theirs, "1.2x PyTorch's");
+    note_beside(kind, "bf16: " + quantity, ours, theirs, "1.2x PyTorch's");
+  };
+  for (const Kind& kind : kinds) {
+    GoldenWan<Bf16, adapters::Frozen, Device> g(kind.folder);
+    Context<typename decltype(g)::P> ctx(g.exec);
+    const auto theirs = [&](const char* case_name, const char* what) {
+      return g.recorded.parameters(case_name).template get<double>(what, kind.folder);
+    };
+    check(kind, "output", error_against(g.model(ctx, g.hidden, g.time, g.text, g.image), g.recorded, "forward.y"),
+          theirs("forward", "bf16_error"));
+    const LoraErrors lora = lora_errors<Bf16>(kind, "lora_r4", Recompute::none);
+    check(kind, "output with LoRA of rank 4", lora.output, theirs("lora_r4", "bf16_error"));
+    check(kind, "gradients of A and B", lora.gradients.all, theirs("lora_r4", "bf16_gradient_error"));
   }
 }
 

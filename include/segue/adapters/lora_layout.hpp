@@ -94,10 +94,8 @@ inline LoraLayout layout_of(const io::Checkpoint& file) {
 /// @throws InputError for a name that is none of a LoRA's, a half of an adapter and a half that is there twice.
 inline std::map<std::string, LoraTensors, std::less<>> lora_tensors(const io::Checkpoint& file,
                                                                     const LoraLayout& layout) {
-  struct Ending {
-    std::string_view text;
-    const io::TensorInfo* LoraTensors::*tensor;
-  };
+  // No struct of its own: what nvcc makes of a member that points to members, g++ warns about.
+  using Ending = std::pair<std::string_view, const io::TensorInfo * LoraTensors::*>;
   std::vector<Ending> endings = {{".lora_A.weight", &LoraTensors::a}, {".lora_B.weight", &LoraTensors::b}};
   if (layout.has_alpha()) {
     endings.push_back({".lora_down.weight", &LoraTensors::a});
@@ -107,20 +105,20 @@ inline std::map<std::string, LoraTensors, std::less<>> lora_tensors(const io::Ch
   std::map<std::string, LoraTensors, std::less<>> modules;
   for (const std::string& name : file.names()) {
     const auto ending =
-        std::find_if(endings.begin(), endings.end(), [&](const Ending& e) { return name.ends_with(e.text); });
+        std::find_if(endings.begin(), endings.end(), [&](const Ending& e) { return name.ends_with(e.first); });
     if (!name.starts_with(layout.prefix) || ending == endings.end() ||
-        name.size() < layout.prefix.size() + ending->text.size()) {
+        name.size() < layout.prefix.size() + ending->first.size()) {
       std::string expected = std::string(layout.prefix).append("<module>").append(layout.a);
       expected.append(layout.has_alpha() ? ", " : " or ").append(layout.b);
       if (layout.has_alpha()) expected.append(" or .alpha");
       throw_input(file.path(), "tensor " + in_quotes(name) + " has a name that is not read, expected " + expected);
     }
     const std::size_t prefix = layout.prefix.size();
-    LoraTensors& tensors = modules[name.substr(prefix, name.size() - prefix - ending->text.size())];
-    if (const io::TensorInfo* before = tensors.*(ending->tensor))
+    LoraTensors& tensors = modules[name.substr(prefix, name.size() - prefix - ending->first.size())];
+    if (const io::TensorInfo* before = tensors.*(ending->second))
       throw_input(file.path(), "tensors " + in_quotes(before->name) + " and " + in_quotes(name) +
                                    " are the same part of one adapter, expected one of them");
-    tensors.*(ending->tensor) = &file.at(name);
+    tensors.*(ending->second) = &file.at(name);
   }
   if (modules.empty()) throw_input(file.path(), "holds no tensors, expected those of a LoRA");
   for (const auto& [module, tensors] : modules)
