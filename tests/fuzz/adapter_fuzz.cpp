@@ -2,12 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // A LoRA file in any of the layouts, for a model of three linears.
-#include <unistd.h>
 
-#include <cstdlib>
 #include <optional>
 #include <string>
 
+#include "folder.hpp"
 #include "fuzz.hpp"
 #include "segue/adapters/load_adapter.hpp"
 #include "segue/cpu.hpp"
@@ -30,34 +29,16 @@ struct Model {
   }
 };
 
-/// Holds the configuration that PEFT's layout wants beside the file.
-struct Folder {
-  std::string path;
-  Folder() {
-    const char* root = std::getenv("TMPDIR");
-    path = std::string(root ? root : "/tmp") + "/segue-fuzz-" + std::to_string(::getpid());
-    make_directories(path);
-    write_file_atomically(path + "/adapter_config.json", R"({"r": 2, "lora_alpha": 4, "alpha_pattern": {"to_q": 3}})");
-  }
-  ~Folder() {
-    for (const char* name : {"/adapter_config.json", "/fuzz.safetensors"}) (void)::unlink((path + name).c_str());
-    (void)::rmdir(path.c_str());
-  }
-};
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const Folder folder;
-  const std::string path = folder.path + "/fuzz.safetensors";
-  if (std::FILE* file = std::fopen(path.c_str(), "wb")) {
-    std::fwrite(data, 1, size, file);
-    std::fclose(file);
-  }
+  static const fuzz::Folder folder("adapter_config.json",  // what PEFT's layout wants beside the file
+                                   R"({"r": 2, "lora_alpha": 4, "alpha_pattern": {"to_q": 3}})", "fuzz.safetensors");
+  const std::string& path = folder.put(data, size);
   Exec<Cpu> exec({.threads = 1});
   Model model(exec);
   std::size_t added = 0;
-  fuzz::read(folder.path.c_str(), [&] { added = adapters::load_adapter(model, exec, path).size(); });
+  fuzz::read(folder.path().c_str(), [&] { added = adapters::load_adapter(model, exec, path).size(); });
   std::size_t carried = 0;
   adapters::for_each_lora(model, [&](std::string_view, auto& linear) {
     if (const auto* adapter = linear.find("default")) {
