@@ -14,7 +14,8 @@ namespace adapters {
 /// (`original_name`). Alpha and what is not in the file: as `write_comfyui_adapter`.
 ///
 /// Any set of linears can be written. diffusers' `load_lora_weights` reads the file only if it holds all of q, k, v and
-/// o of both attentions and both linears of the feed-forward, of every block from 0 on, and nothing else.
+/// o of both attentions and both linears of the feed-forward, of every block from 0 on, an image's keys and values or
+/// not, and nothing else.
 /// @throws InputError if no linear carries the adapter, it is a stack and no slot is named, a linear has no original
 /// name, two linears of the model become one name, or the file cannot be written.
 template <class M, class Device>
