@@ -49,7 +49,7 @@ class ParityTable {
             "`tests/golden/requirements.txt`;\n|difference| / |theirs| in norm, float32 on the CPU where nothing else "
             "is "
             "said, PyTorch's own error in brackets. Written by\n"
-            "`SEGUE_PARITY_TABLE=docs/parity.md build/tests/test_models`.\n\n| |";
+            "`SEGUE_PARITY_TABLE=docs/parity.md build/dev/tests/test_models`.\n\n| |";
     for (const auto& c : configurations_) file << ' ' << c << " |";
     file << " allowed |\n|---|";
     for (std::size_t i = 0; i <= configurations_.size(); ++i) file << "---|";
