@@ -15,6 +15,7 @@
 #include "segue/ops/cpu/norm.hpp"
 #include "segue/ops/cpu/optimizer.hpp"
 #include "segue/ops/cpu/patchify.hpp"
+#include "segue/ops/cpu/pixels.hpp"
 #include "segue/ops/cpu/random_fill.hpp"
 #include "segue/ops/cpu/reduce.hpp"
 #include "segue/ops/cpu/residual.hpp"

@@ -17,6 +17,7 @@
 #include "segue/ops/cuda/norm.cuh"
 #include "segue/ops/cuda/optimizer.cuh"
 #include "segue/ops/cuda/patchify.cuh"
+#include "segue/ops/cuda/pixels.cuh"
 #include "segue/ops/cuda/random_fill.cuh"
 #include "segue/ops/cuda/reduce.cuh"
 #include "segue/ops/cuda/residual.cuh"

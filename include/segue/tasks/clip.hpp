@@ -52,26 +52,11 @@ inline void check_clip_extents(const char* where, const char* what, std::size_t 
 
 }  // namespace detail
 
-/// A byte as the models see it: v / 127.5 - 1, rounded once, so that every compiler gives the same float.
-constexpr float model_value(std::uint8_t v) { return static_cast<float>(2 * static_cast<int>(v) - 255) / 255.0f; }
-
 /// The byte nearest to (v + 1) * 127.5, halves up; clamped to [0, 255]; NaN is 0.
 inline std::uint8_t pixel_value(float v) {
   if (!(v > -1.0f)) return 0;
   if (v >= 1.0f) return 255;
   return static_cast<std::uint8_t>(std::fma(v, 127.5f, 128.0f));
-}
-
-/// Pixel space to model space: (F, H, W, C) bytes to (C, F, H, W) floats in [-1, 1].
-/// Raises InputError if an extent does not match.
-inline void to_model_space(std::span<const std::uint8_t> frames, const ClipShape& shape, std::span<float> out) {
-  detail::check_clip_extents("to_model_space", "frames", frames.size(), shape.size());
-  detail::check_clip_extents("to_model_space", "out", out.size(), shape.size());
-  const std::size_t places = shape.size() / static_cast<std::size_t>(shape.channels);
-  const auto channels = static_cast<std::size_t>(shape.channels);
-  for (std::size_t c = 0; c < channels; ++c) {
-    for (std::size_t p = 0; p < places; ++p) out[c * places + p] = model_value(frames[p * channels + c]);
-  }
 }
 
 /// Model space to pixel space: (C, F, H, W) floats to (F, H, W, C) bytes, rounded to nearest and clamped.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "segue/ops/elementwise.hpp"
+#include "segue/ops/pixels.hpp"
 #include "segue/policy/policy.hpp"
 #include "segue/tasks/clip.hpp"
 
@@ -35,20 +36,14 @@ struct IdentityCodec {
   template <PolicyLike P>
   Tensor<typename P::compute, 4, typename P::Space> encode(Exec<typename P::Device>& exec,
                                                            const tasks::Clip& pixels) const {
-    const Shape<4> shape = latent_shape(pixels.shape());
-    auto floats = exec.template empty<float, 4>(shape);
-    if (!exec.planning()) {
-      std::vector<float> host(static_cast<std::size_t>(floats.size()));
-      tasks::to_model_space(pixels.pixels, pixels.shape(), std::span<float>(host));
-      exec.upload(host.data(), floats.view());
-    }
-    if constexpr (std::is_same_v<typename P::compute, float>) {
-      return floats;
-    } else {
-      auto out = exec.template empty<typename P::compute, 4>(shape);
-      ops::copy(exec, floats.cview(), out.view());
-      return out;
-    }
+    const tasks::ClipShape s = pixels.shape();
+    tasks::detail::check_clip_extents("IdentityCodec", "pixels", pixels.pixels.size(), s.size());
+    const Shape<4> shape = latent_shape(s);
+    auto bytes = exec.template empty<std::uint8_t, 5>({1, s.frames, s.height, s.width, s.channels});
+    exec.upload(pixels.pixels.data(), bytes.view());
+    auto out = exec.template empty<typename P::compute, 5>({1, shape[0], shape[1], shape[2], shape[3]});
+    ops::normalize_pixels(exec, bytes.cview(), out.view());
+    return {out.buffer(), out.view()[0]};
   }
 
   /// Values are rounded to the nearest byte and clamped.
