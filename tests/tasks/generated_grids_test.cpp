@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -105,14 +105,15 @@ TEST_CASE("the ant turns right on 0, left on 1, flips and walks", "[tasks]") {
   CHECK(tasks::langton_grid(state) == grid_of({"000", "061", "011"}));
   tasks::step_langton(state);
   CHECK(tasks::langton_grid(state) == grid_of({"000", "501", "011"}));
-  // West, then north from column 0 on a 0 cell; wraps east to west on the next turns.
+  // West on a 0: right, to the north.
   tasks::step_langton(state);
   CHECK(tasks::langton_grid(state) == grid_of({"200", "101", "011"}));
-  // On the empty plane 104 steps later the ant is on its highway: the well-known count of cells after 11,000 steps is
-  // too large for a wrapping grid, so a known small one: after 16 steps on an empty plane 8 cells are 1.
-  tasks::LangtonState plane{{32, 32, std::vector<std::uint8_t>(1024)}, 16, 16, 0};
-  for (int i = 0; i < 16; ++i) tasks::step_langton(plane);
-  CHECK(std::count(plane.cells.cells.begin(), plane.cells.cells.end(), 1) == 8);
+  // Over the borders.
+  tasks::LangtonState edge{grid_of({"10", "00"}), 0, 0, 0};
+  tasks::step_langton(edge);  // on a 1: left, to the west, which wraps
+  CHECK(tasks::langton_grid(edge) == grid_of({"05", "00"}));
+  tasks::step_langton(edge);  // on a 0: right, to the north, which wraps
+  CHECK(tasks::langton_grid(edge) == grid_of({"01", "02"}));
 }
 
 TEST_CASE("tasks on the ant start in the centre and keep apart", "[tasks]") {
@@ -177,6 +178,18 @@ TEST_CASE("items of named tasks are nested, seeded and legible on small canvases
       }
     }
   }
+}
+
+TEST_CASE("named tasks have the paper's seeds unless another is given", "[tasks]") {
+  const auto first = [](const std::string& name, std::optional<std::uint64_t> seed = std::nullopt) {
+    return tasks::make_named_task(name, 1, 0, seed).train[0].input;
+  };
+  CHECK(first("eca:30") == tasks::make_elementary_task({.rule = 30}, 1, 0, 42).train[0].input);
+  CHECK(first("life:B3/S23") == tasks::make_life_task({}, 1, 0, 42).train[0].input);
+  CHECK(first("langton") == tasks::make_langton_task({}, 1, 0, 123).train[0].input);
+  CHECK(first("maze") == tasks::make_maze_task({}, 1, 0, 1).train[0].input);
+  CHECK(first("sudoku") == tasks::make_sudoku_task({}, 1, 0, 123).train[0].input);
+  CHECK(first("sudoku", 77) == tasks::make_sudoku_task({}, 1, 0, 77).train[0].input);
 }
 
 TEST_CASE("tasks without lines give the canvas to their cells", "[tasks]") {

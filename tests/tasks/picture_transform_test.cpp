@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "segue/tasks/picture_transform.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -126,6 +127,24 @@ TEST_CASE("edges are thin and lie where the brightness steps", "[tasks]") {
   CHECK(faded[4] == ".#..");
   CHECK(letters(tasks::canny_edges(fading, {130, 200}))[4] == "....");
   CHECK_THROWS_AS(tasks::canny_edges(fading, {5, 4}), InputError);
+}
+
+TEST_CASE("edges in all directions are those of OpenCV", "[tasks]") {
+  Image bowl{16, 12, 3, {}};
+  for (int y = 0; y < 12; ++y) {
+    for (int x = 0; x < 16; ++x) {
+      const int v = (x + 2 * y) % 9 == 0 ? 128 : std::min(255, ((x - 7) * (x - 7) + (y - 5) * (y - 5)) * 9 / 2);
+      bowl.pixels.insert(bowl.pixels.end(), 3, static_cast<std::uint8_t>(v));
+    }
+  }
+  // cv2.Canny(grey, 100, 200) and cv2.Canny(grey, 60, 320) of OpenCV 5.0.0.
+  std::vector<std::string> expected = {"#..###..........", "..##....#####.#.", ".##...##....#...", ".#..##...#..#.#.",
+                                       ".#.#....#.#..#..", ".#....#...#..#.#", ".#..#...#..#.#.#", ".#..#........###",
+                                       "..#......#..##..", "..##..#.#..##...", "#..##..#..##..#.", "....#........#.#"};
+  CHECK(letters(tasks::canny_edges(bowl)) == expected);
+  expected[5] = ".#........#..#.#";
+  expected[6] = ".#..#......#.#.#";
+  CHECK(letters(tasks::canny_edges(bowl, {60, 320})) == expected);
 }
 
 TEST_CASE("pictures of a folder become pairs, halves stay apart", "[tasks]") {
