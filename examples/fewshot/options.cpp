@@ -3,6 +3,7 @@
 #include "options.hpp"
 
 #include "common/command_line.hpp"
+#include "segue/tasks/named_task.hpp"
 
 namespace fewshot {
 namespace {
@@ -16,7 +17,20 @@ example::CommandLine<Options> command_line() {
   c.text("--arc", "PATH",
          "an ARC task (a .json file), or one rule: a folder of them, or DIR/RULE of DIR/{train,test}/RULE",
          &Options::arc);
+  c.custom("--layout", "KIND",
+           "how --arc draws grids: plain, or folded for grids of one row (default below 400 pixels: folded if all are)",
+           [](Options& o, const std::string&, const std::string& value) {
+             o.layout = segue::tasks::layout_from_name(value);
+           });
+  c.text("--task", "NAME", "a generated task on grids: " + segue::tasks::detail::list_named_tasks(), &Options::task);
   c.text("--life", "RULE", "a Life-like automaton, e.g. B3/S23, on 8x8 wrapping grids", &Options::life);
+  c.custom("--transform", "NAME",
+           "learn flip, flip-vertical, zoom, edges, colourise or inpaint from the pictures of --pictures or --pairs",
+           [](Options& o, const std::string&, const std::string& value) {
+             o.transform = segue::tasks::picture_transform_from_name(value);
+           });
+  c.text("--pictures", "DIR", "pictures for --transform: DIR/NAME.png (or .jpg, .bmp), or DIR/{train,test}/NAME.png",
+         &Options::pictures);
   c.flag("--camouflage", "the generated task, with clutter in the colours of the object: only its pattern tells",
          &Options::camouflage);
   c.text("--latents", "DIR", "clips and text embeddings that are encoded already, one .safetensors an item",
@@ -26,14 +40,17 @@ example::CommandLine<Options> command_line() {
          &Options::model);
   c.text("--adapter", "FILE", "the adapter for --apply: a .safetensors file or a PEFT folder", &Options::adapter);
   c.text("--out", "DIR", "where results go (default: out/<task>)", &Options::out);
-  c.text("--score", "NAME", "pck, iou, exact, cell_accuracy or mae (default: what fits the task)", &Options::score);
+  c.text("--score", "NAME", "pck, iou, exact, cell_accuracy, path or mae (default: what fits the task)",
+         &Options::score);
   c.custom("--shots", "N", "training pairs (default 10; for a single ARC task all of them)",
            [](Options& o, const std::string& name, const std::string& value) {
              o.shots = parse_number<int>(name, value, 1, 1000000);
              o.shots_given = true;
            });
-  c.number("--test", "N", "use only the first N test items", &Options::test_items, 1, 1000000);
-  c.number("--attempts", "N", "answers a test grid, with different noise; one must be right (default 1)",
+  c.number("--test", "N", "use only the first N test items; of a generated task N are made (default 50)",
+           &Options::test_items, 1, 1000000);
+  c.number("--attempts", "N",
+           "answers a test grid, with different noise; one must be right (default 1; ARC-AGI has 2, ConceptARC 3)",
            &Options::attempts, 1, 100);
   c.number("--steps", "N", "training steps (default 300)", &Options::steps, 1, 10000000);
   c.number("--stop-at", "N", "stop after step N of --steps, ready to --resume", &Options::stop_at, 1, 10000000);
@@ -66,11 +83,17 @@ example::CommandLine<Options> command_line() {
 void check_combination(const Options& o) {
   std::vector<std::string> sources;
   for (const auto& [name, value] :
-       {std::pair{"--pairs", &o.pairs}, std::pair{"--arc", &o.arc}, std::pair{"--life", &o.life},
-        std::pair{"--latents", &o.latents}, std::pair{"--apply", &o.apply}}) {
+       {std::pair{"--pairs", &o.pairs}, std::pair{"--pictures", &o.pictures}, std::pair{"--arc", &o.arc},
+        std::pair{"--task", &o.task}, std::pair{"--life", &o.life}, std::pair{"--latents", &o.latents},
+        std::pair{"--apply", &o.apply}}) {
     if (!value->empty()) sources.emplace_back(name);
   }
   if (sources.size() > 1) segue::throw_input(sources[0], "cannot be used together with " + sources[1]);
+  if (o.transform && o.pictures.empty() && o.pairs.empty()) {
+    segue::throw_input("--transform", "needs --pictures DIR or --pairs DIR");
+  }
+  if (!o.pictures.empty() && !o.transform) segue::throw_input("--pictures", "needs --transform NAME");
+  if (o.layout && o.arc.empty()) segue::throw_input("--layout", "needs --arc PATH");
   if (!o.apply.empty() && o.adapter.empty()) segue::throw_input("--apply", "needs --adapter FILE");
   if (o.apply.empty() && !o.adapter.empty()) segue::throw_input("--adapter", "is read by --apply DIR only");
   if (o.stop_at > o.steps) {

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "segue/tasks/arc_render.hpp"
+#include "segue/tasks/picture_transform.hpp"
 #include "segue/tasks/transition.hpp"
 
 namespace fewshot {
@@ -17,8 +20,14 @@ struct Options {
   std::string arc;
   std::string latents;
   std::string life;
+  std::string task;  ///< the name of a generated task on grids, see segue::tasks::named_tasks
+  std::string pictures;
   bool camouflage = false;
   std::string apply;
+
+  /// What the pictures of `pairs` or `pictures` are made to show; empty: the targets of `pairs`.
+  std::optional<segue::tasks::PictureTransform> transform;
+  std::optional<segue::tasks::Layout> layout;  ///< of `arc`; empty: what suits the grids
 
   std::string model;
   std::string adapter;

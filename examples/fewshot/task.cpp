@@ -6,7 +6,10 @@
 #include "segue/tasks/automata.hpp"
 #include "segue/tasks/baselines.hpp"
 #include "segue/tasks/generate/textured_object.hpp"
+#include "segue/tasks/maze.hpp"
+#include "segue/tasks/named_task.hpp"
 #include "segue/tasks/pair_folder.hpp"
+#include "segue/tasks/picture_transform.hpp"
 
 namespace fewshot {
 
@@ -15,10 +18,14 @@ using segue::io::Image;
 
 namespace {
 
-/// Test items of the generated tasks.
+/// Test items of the generated tasks, unless --test says otherwise.
 constexpr int kGeneratedTestItems = 50;
 /// Generated items are the same in every run: --seed changes initialisation and noise only.
 constexpr std::uint64_t kTaskSeed = 1;
+
+bool is_maze(const std::optional<tasks::ArcGeometry>& geometry) {
+  return geometry && geometry->palette == tasks::GridPalette::Maze;
+}
 
 std::string last_part(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -29,29 +36,35 @@ std::string last_part(std::string path) {
 }  // namespace
 
 Task::Task(const Options& options, int width, int height) {
-  if (!options.pairs.empty()) {
+  const int generated = options.test_items > 0 ? options.test_items : kGeneratedTestItems;
+  if (options.transform) {
+    read_transformed(options, width, height);
+  } else if (!options.pairs.empty()) {
     read_pairs(options, width, height);
-  } else if (!options.arc.empty() || !options.life.empty()) {
+  } else if (!options.arc.empty() || !options.life.empty() || !options.task.empty()) {
     if (width != height) {
-      segue::throw_input("--arc", "the model's canvas", std::to_string(width) + "x" + std::to_string(height),
+      segue::throw_input("grids", "the model's canvas", std::to_string(width) + "x" + std::to_string(height),
                          "a square one");
     }
-    if (options.life.empty()) {
+    if (!options.arc.empty()) {
       name_ = last_part(options.arc);
-      read_grids(tasks::Arc(options.arc, width), options);
+      read_grids(tasks::Arc(options.arc, width, options.layout), options);
+    } else if (!options.task.empty()) {
+      tasks::GridTask made = tasks::make_named_task(options.task, options.shots, generated);
+      name_ = made.name;
+      read_grids(tasks::Arc(std::move(made), width), options);
     } else {
       tasks::LifeTaskSpec spec;
       spec.rule = options.life;
-      read_grids(tasks::Arc(tasks::make_life_task(spec, options.shots, kGeneratedTestItems, kTaskSeed), width),
-                 options);
+      read_grids(tasks::Arc(tasks::make_life_task(spec, options.shots, generated, kTaskSeed), width), options);
       name_ = "life_" + options.life;
-      std::erase(name_, '/');
     }
+    std::erase(name_, '/');
   } else {
     name_ = "generated";
     const auto clutter = options.camouflage ? tasks::Clutter::Camouflage : tasks::Clutter::Muted;
     tasks::PictureTask made =
-        tasks::make_textured_object_task(kTaskSeed, options.shots, kGeneratedTestItems, {height, width, clutter});
+        tasks::make_textured_object_task(kTaskSeed, options.shots, generated, {height, width, clutter});
     train_ = std::move(made.train);
     test_ = std::move(made.test);
     two_valued_ = true;
@@ -62,6 +75,7 @@ Task::Task(const Options& options, int width, int height) {
     segue::throw_input("--score", "pck needs a keypoints.json in the folder of pairs");
   }
   if (score_ == tasks::Score::CellAccuracy && !geometry_) segue::throw_input("--score", "cell_accuracy needs grids");
+  if (score_ == tasks::Score::Path && !is_maze(geometry_)) segue::throw_input("--score", "path needs mazes");
   if (options.test_items > 0 && static_cast<std::size_t>(options.test_items) < test_.size()) {
     const auto n = static_cast<std::size_t>(options.test_items);
     test_.resize(n);
@@ -90,26 +104,44 @@ void Task::read_pairs(const Options& options, int width, int height) {
   }
 }
 
+void Task::read_transformed(const Options& options, int width, int height) {
+  const std::string& source = options.pictures.empty() ? options.pairs : options.pictures;
+  const tasks::TransformFolder folder(source, *options.transform, width, height);
+  name_ = std::string(tasks::name(*options.transform)) + "_" + last_part(source);
+  const auto train = folder.train(options.shots), test = folder.test(options.shots);
+  train_.assign(train.begin(), train.end());
+  test_.assign(test.begin(), test.end());
+  two_valued_ = folder.two_valued();
+  score_ = folder.score();
+}
+
 void Task::read_grids(const tasks::Arc& arc, const Options& options) {
   // One ARC task is learned from all its demonstrations unless the user says otherwise.
   const bool single = segue::is_file(options.arc);
   const int shots = single && !options.shots_given ? arc.available() : options.shots;
   geometry_ = arc.geometry();
-  for (const tasks::GridPair& pair : arc.train(shots)) train_.push_back(arc.render(pair));
+  for (const tasks::GridPair& pair : arc.train(shots)) {
+    train_.push_back(arc.render(pair));
+    train_outputs_.push_back(pair.output);
+  }
   for (const tasks::GridPair& pair : arc.test(shots)) {
     test_.push_back(arc.render(pair));
     inputs_.push_back(pair.input);
     truths_.push_back(pair.output);
   }
-  score_ = tasks::Score::Exact;
+  score_ = is_maze(geometry_) ? tasks::Score::Path : tasks::Score::Exact;
   notes_.emplace_back("cell_pixels", arc.geometry().cell);
   notes_.emplace_back("skipped_pairs", arc.skipped());
+  if (geometry_->layout() == tasks::Layout::Folded) notes_.emplace_back("cells_a_line", geometry_->fold);
+}
+
+bool Task::scores_grids() const {
+  return geometry_ &&
+         (score_ == tasks::Score::Exact || score_ == tasks::Score::CellAccuracy || score_ == tasks::Score::Path);
 }
 
 Evaluation Task::evaluate(std::span<const std::vector<Image>> answers) const {
-  if (geometry_ && (score_ == tasks::Score::Exact || score_ == tasks::Score::CellAccuracy)) {
-    return evaluate_grids(answers);
-  }
+  if (scores_grids()) return evaluate_grids(answers);
   if (score_ == tasks::Score::Pck) return evaluate_poses(answers[0]);
   Evaluation out{tasks::score_pictures(score_, answers[0], test_), {}};
   if (score_ != tasks::Score::Mae)
@@ -118,24 +150,38 @@ Evaluation Task::evaluate(std::span<const std::vector<Image>> answers) const {
 }
 
 Evaluation Task::evaluate_grids(std::span<const std::vector<Image>> answers) const {
-  const auto scored = [&](tasks::ColourShift shift) {
+  const auto decoded = [&](tasks::ColourShift shift) {
     std::vector<std::vector<tasks::Grid>> read(truths_.size());
     for (std::size_t i = 0; i < truths_.size(); ++i) {
       for (const std::vector<Image>& attempt : answers) {
         read[i].push_back(tasks::decode_grid(attempt[i], truths_[i].height, truths_[i].width, *geometry_, shift));
       }
     }
-    return tasks::score_grids(read, truths_);
+    return read;
   };
-  const tasks::GridScore with = scored(tasks::ColourShift::On), without = scored(tasks::ColourShift::Off);
+  const auto shifted = decoded(tasks::ColourShift::On), plain = decoded(tasks::ColourShift::Off);
+  const tasks::GridScore with = tasks::score_grids(shifted, truths_), without = tasks::score_grids(plain, truths_);
   Evaluation out;
-  out.value = score_ == tasks::Score::Exact ? with.exact() : with.cell_accuracy;
+  out.value = score_of(shifted);
   out.details = {{"exact", with.exact()},
                  {"exact_without_colour_shift", without.exact()},
                  {"cell_accuracy", with.cell_accuracy},
                  {"cell_accuracy_without_colour_shift", without.cell_accuracy},
                  {"all_solved", with.all_solved() ? 1.0 : 0.0}};
+  if (is_maze(geometry_)) {
+    const tasks::PathScore paths = tasks::score_paths(shifted, truths_);
+    out.details.emplace_back("path", paths.exact_share());
+    out.details.emplace_back("path_without_colour_shift", tasks::score_paths(plain, truths_).exact_share());
+    out.details.emplace_back("path_success_rate", paths.success_rate());
+    out.details.emplace_back("path_length_ratio", paths.length_ratio);
+  }
   return out;
+}
+
+double Task::score_of(std::span<const std::vector<tasks::Grid>> attempts) const {
+  if (score_ == tasks::Score::Path) return tasks::score_paths(attempts, truths_).exact_share();
+  const tasks::GridScore score = tasks::score_grids(attempts, truths_);
+  return score_ == tasks::Score::Exact ? score.exact() : score.cell_accuracy;
 }
 
 Evaluation Task::evaluate_poses(std::span<const Image> answers) const {
@@ -161,12 +207,14 @@ Figures Task::baselines() const {
       count += tasks::count_pck(mean, test_poses_[i], test_[i].input.width, test_[i].input.height);
     }
     out.emplace_back("mean_pose", count.value());
-  } else if (geometry_ && (score_ == tasks::Score::Exact || score_ == tasks::Score::CellAccuracy)) {
+  } else if (scores_grids()) {
     // The input grid itself, not its picture: sizes may differ.
     std::vector<std::vector<tasks::Grid>> copied;
     for (const tasks::Grid& grid : inputs_) copied.push_back({grid});
-    const tasks::GridScore scored = tasks::score_grids(copied, truths_);
-    out.emplace_back("copy_input", score_ == tasks::Score::Exact ? scored.exact() : scored.cell_accuracy);
+    out.emplace_back("copy_input", score_of(copied));
+    if (const std::optional<tasks::Grid> mode = tasks::mode_grid(train_outputs_)) {
+      out.emplace_back("mode_grid", score_of(std::vector<std::vector<tasks::Grid>>(truths_.size(), {*mode})));
+    }
   } else {
     for (const tasks::BaselineScore& b : tasks::score_baselines(score_, two_valued_, train_, test_)) {
       out.emplace_back(std::string(b.name), b.value);

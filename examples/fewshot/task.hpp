@@ -47,8 +47,11 @@ class Task {
 
  private:
   void read_pairs(const Options& options, int width, int height);
+  void read_transformed(const Options& options, int width, int height);
   void read_grids(const segue::tasks::Arc& arc, const Options& options);
   Evaluation evaluate_grids(std::span<const std::vector<segue::io::Image>> answers) const;
+  double score_of(std::span<const std::vector<segue::tasks::Grid>> attempts) const;
+  bool scores_grids() const;
   Evaluation evaluate_poses(std::span<const segue::io::Image> answers) const;
 
   std::string name_;
@@ -58,7 +61,7 @@ class Task {
   Figures notes_;
 
   std::optional<segue::tasks::ArcGeometry> geometry_;
-  std::vector<segue::tasks::Grid> inputs_, truths_;
+  std::vector<segue::tasks::Grid> inputs_, truths_, train_outputs_;
 
   std::optional<segue::tasks::Keypoints> keypoints_;
   std::vector<segue::tasks::Pose> train_poses_, test_poses_;

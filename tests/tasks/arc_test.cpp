@@ -6,7 +6,9 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "segue/tasks/arc_decode.hpp"
@@ -19,6 +21,7 @@ using namespace segue;
 using tasks::ArcGeometry;
 using tasks::ColourShift;
 using tasks::Grid;
+using tasks::Layout;
 
 namespace {
 
@@ -102,6 +105,75 @@ TEST_CASE("grids are read back, with and without the shift", "[tasks]") {
       CHECK(tasks::decode_grid(image, grid.height, grid.width, geometry, ColourShift::On) == grid);
     }
   }
+}
+
+TEST_CASE("a folded row runs on in the next line of the board", "[tasks]") {
+  // The board is the smallest power of two that holds the row; its cells share the canvas.
+  CHECK(tasks::fit_folded_geometry(16, 64) == ArcGeometry{64, 16, 0, tasks::GridPalette::Arc, 4, 0});
+  CHECK(tasks::fit_folded_geometry(17, 64) == ArcGeometry{64, 8, 0, tasks::GridPalette::Arc, 8, 2});
+  CHECK(tasks::fit_folded_geometry(32, 64) == ArcGeometry{64, 8, 0, tasks::GridPalette::Arc, 8, 2});
+  CHECK(tasks::fit_folded_geometry(64, 64) == ArcGeometry{64, 8, 0, tasks::GridPalette::Arc, 8, 0});
+  CHECK(tasks::fit_folded_geometry(65, 64)->cell == 4);
+  CHECK(tasks::fit_folded_geometry(64, 128)->cell == 16);
+  CHECK(tasks::fit_folded_geometry(4097, 64) == std::nullopt);
+  CHECK(tasks::fit_folded_geometry(4096, 64)->cell == 1);
+  CHECK(tasks::fit_folded_geometry(0, 64) == std::nullopt);
+
+  // 20 cells on a board for 32: lines 2 to 5 of 8 are in use, cell i begins at (8 (i mod 8), 16 + 8 (i div 8)).
+  Grid row{1, 20, std::vector<std::uint8_t>(20)};
+  row.cells[0] = row.cells[8] = 1;
+  row.cells[7] = row.cells[19] = 2;
+  const ArcGeometry geometry = *tasks::fit_folded_geometry(32, 64);
+  const io::Image image = tasks::render_grid(row, geometry);
+  int blues = 0, reds = 0;
+  for (int i = 0; i < 64 * 64; ++i) {
+    blues += pixel(image, i % 64, i / 64) == blue ? 1 : 0;
+    reds += pixel(image, i % 64, i / 64) == red ? 1 : 0;
+  }
+  CHECK(blues == 128);
+  CHECK(reds == 128);
+  for (const auto& [x, y] : {std::pair(0, 16), std::pair(7, 23), std::pair(0, 24), std::pair(7, 31)}) {
+    CHECK(pixel(image, x, y) == blue);
+  }
+  for (const auto& [x, y] : {std::pair(56, 16), std::pair(63, 23), std::pair(24, 32), std::pair(31, 39)}) {
+    CHECK(pixel(image, x, y) == red);
+  }
+  CHECK_THROWS_AS(tasks::render_grid({2, 2, {0, 0, 0, 0}}, geometry), InputError);
+  CHECK_THROWS_AS(tasks::render_grid({1, 49, std::vector<std::uint8_t>(49)}, geometry), InputError);
+
+  tasks::Draws draws(5);
+  for (const int canvas : {64, 128, 400}) {
+    for (int n = 1; n <= 100; ++n) {
+      const Grid grid = random_grid(draws, 1, n);
+      const ArcGeometry fitted = *tasks::fit_folded_geometry(n + n % 7, canvas);
+      CHECK(tasks::decode_grid(tasks::render_grid(grid, fitted), 1, n, fitted) == grid);
+    }
+  }
+}
+
+TEST_CASE("grids of one row are folded unless the caller or the paper's canvas says otherwise", "[tasks]") {
+  tasks::GridTask rows;
+  rows.name = "rows";
+  rows.train.push_back({"train/0", Grid{1, 9, std::vector<std::uint8_t>(9)}, Grid{1, 9, std::vector<std::uint8_t>(9)}});
+  CHECK(tasks::Arc(rows, 64).geometry() == *tasks::fit_folded_geometry(9, 64));
+  CHECK(tasks::Arc(rows, 64, Layout::Plain).geometry() == *tasks::fit_arc_geometry(9, 64));
+  CHECK(tasks::Arc(rows, 400).geometry() == *tasks::fit_arc_geometry(9, 400));
+  CHECK(tasks::Arc(rows, 400, Layout::Folded).geometry() == *tasks::fit_folded_geometry(9, 400));
+  // Five cells have 11 pixels straight and 16 folded, which is not worth it; eight have 6.
+  tasks::GridTask five, eight;
+  five.train.push_back({"a", Grid{1, 5, std::vector<std::uint8_t>(5)}, Grid{1, 1, {1}}});
+  CHECK(tasks::Arc(five, 64).geometry() == *tasks::fit_arc_geometry(5, 64));
+  eight.train.push_back({"a", Grid{1, 1, {1}}, Grid{1, 8, std::vector<std::uint8_t>(8)}});
+  CHECK(tasks::Arc(eight, 64).geometry() == *tasks::fit_folded_geometry(8, 64));
+  tasks::GridTask mixed = rows;
+  mixed.test.push_back({"test/0", Grid{1, 2, {1, 2}}, Grid{2, 1, {1, 2}}});
+  CHECK(tasks::Arc(mixed, 64).geometry() == *tasks::fit_arc_geometry(9, 64));
+  CHECK(support::message_of<InputError>([&] { tasks::Arc(mixed, 64, Layout::Folded); }) ==
+        "rows: the folded layout is for grids of one row, and those of test/0 have more");
+  CHECK(tasks::layout_from_name("folded") == Layout::Folded);
+  CHECK(tasks::layout_from_name("plain") == Layout::Plain);
+  CHECK(support::message_of<InputError>([] { tasks::layout_from_name("round"); }) ==
+        "layout: name is 'round', expected plain or folded");
 }
 
 TEST_CASE("the shift passes take a tint out", "[tasks]") {
@@ -239,7 +311,8 @@ TEST_CASE("every published grid survives drawing and reading", "[tasks][data]") 
   }
   std::sort(files.begin(), files.end());
   CHECK(files.size() == 1431);
-  int grids = 0, tinted = 0, tinted_exact = 0, small = 0, skipped = 0, smallest_cell = 400;
+  std::array<int, 2> folded{};
+  int grids = 0, tinted = 0, tinted_exact = 0, small = 0, straight = 0, skipped = 0, smallest_cell = 400;
   for (std::size_t i = 0; i < files.size(); ++i) {
     const tasks::GridTask task = tasks::read_grid_task(files[i]);
     const tasks::Arc large(task, 400);
@@ -261,28 +334,94 @@ TEST_CASE("every published grid survives drawing and reading", "[tasks][data]") 
       tinted_exact += tasks::decode_grid(image, answer.height, answer.width, large.geometry()) == answer ? 1 : 0;
       ++tinted;
     }
-    std::size_t drawn = 0;
-    try {
-      const tasks::Arc tiny(task, 64);
-      for (const auto& pairs : {tiny.train(tiny.available()), tiny.test(tiny.available())}) {
-        for (const tasks::GridPair& pair : pairs) {
-          const Grid& answer = pair.output;
-          const io::Image image = tasks::render_grid(answer, tiny.geometry());
-          small += tasks::decode_grid(image, answer.height, answer.width, tiny.geometry()) == answer ? 1 : 0;
-          ++drawn;
+    // On 64 pixels, once as it suits the task and once with every row drawn straight.
+    for (const std::optional<Layout>& layout : {std::optional<Layout>(), std::optional(Layout::Plain)}) {
+      std::size_t drawn = 0;
+      try {
+        const tasks::Arc tiny(task, 64, layout);
+        if (!layout && tiny.geometry().layout() == Layout::Folded) ++folded[support::contains(files[i], "arc-1d")];
+        for (const auto& pairs : {tiny.train(tiny.available()), tiny.test(tiny.available())}) {
+          for (const tasks::GridPair& pair : pairs) {
+            const tasks::Pair pictures = tiny.render(pair);
+            const bool exact =
+                tasks::decode_grid(pictures.target, pair.output.height, pair.output.width, tiny.geometry()) ==
+                    pair.output &&
+                tasks::decode_grid(pictures.input, pair.input.height, pair.input.width, tiny.geometry()) == pair.input;
+            (layout ? straight : small) += exact ? 1 : 0;
+            ++drawn;
+          }
         }
+        CHECK(drawn + static_cast<std::size_t>(tiny.skipped()) == task.train.size() + task.test.size());
+      } catch (const InputError&) {
+        CHECK(layout.has_value());
+        CHECK(support::contains(files[i], "1d_padded_fill"));  // the only rule whose every grid may be too long
       }
-      CHECK(drawn + static_cast<std::size_t>(tiny.skipped()) == task.train.size() + task.test.size());
-    } catch (const InputError&) {
-      CHECK(support::contains(files[i], "1d_padded_fill"));  // the only rule whose every grid may be too long
+      if (layout) skipped += static_cast<int>(task.train.size() + task.test.size() - drawn);
     }
-    skipped += static_cast<int>(task.train.size() + task.test.size() - drawn);
   }
-  std::printf("arc: %d grids, %d of %d tinted answers exact, %d answers exact at 64 pixels, %d pairs skipped there\n",
-              grids, tinted_exact, tinted, small, skipped);
+  std::printf(
+      "arc: %d grids, %d of %d tinted answers exact, %d pairs exact at 64 pixels; without folding %d, and %d skipped\n",
+      grids, tinted_exact, tinted, small, straight, skipped);
   CHECK(grids == 12308);
   CHECK(smallest_cell == 11);
   CHECK(tinted_exact == tinted);
   CHECK(skipped == 56);
-  CHECK(small + skipped == grids / 2);
+  CHECK(small == grids / 2);
+  CHECK(straight + skipped == grids / 2);
+  CHECK(folded[1] == 630);  // all of 1D-ARC
+  CHECK(folded[0] == 1);    // Center2 of ConceptARC
+}
+
+TEST_CASE("the families of ARC are read as they lie on disk", "[tasks][data]") {
+  const auto dir = support::data_dir("arc");
+  if (!dir) return;
+  const auto files_in = [](const std::filesystem::path& folder) {
+    std::vector<std::string> files;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+      if (entry.path().extension() == ".json") files.push_back(entry.path().string());
+    }
+    return files;
+  };
+  // A file is a task of its own: its demonstrations are what is trained on, and all of its test inputs are asked.
+  for (const std::string family : {"arc-agi-1", "conceptarc", "mini-arc", "arc-1d"}) {
+    for (const std::string& file : files_in(*dir / family)) {
+      INFO(file);
+      const tasks::Arc arc(file, 128);
+      CHECK(arc.skipped() == 0);
+      CHECK(arc.available() >= 1);
+      CHECK(arc.test(arc.available()).size() == tasks::read_grid_task(file).test.size());
+      CHECK(arc.geometry().cell >= 3);
+      if (family == "conceptarc") {
+        CHECK(arc.test(1).size() == 3);
+      } else if (family == "mini-arc") {
+        for (const tasks::GridPair& pair : arc.train(1)) CHECK(pair.input.longest_side() <= 5);
+      }
+    }
+  }
+  // The concepts have a folder each, and five of their ten tasks are there.
+  int concepts = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(*dir / "conceptarc" / "test" / "corpus")) {
+    ++concepts;
+    CHECK(files_in(entry.path()).size() == 5);
+    const tasks::Arc pooled(entry.path().string(), 128);
+    CHECK(pooled.skipped() == 0);
+    CHECK(pooled.available() >= 5 * 4);
+  }
+  CHECK(concepts == 16);
+  // A rule of 1D-ARC in two halves: 25 tasks to learn from, 10 to answer, of four pairs each.
+  int rules = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(*dir / "arc-1d" / "train")) {
+    const std::string rule = entry.path().filename().string();
+    const tasks::Arc folded((*dir / "arc-1d" / rule).string(), 64);
+    const tasks::Arc straight((*dir / "arc-1d" / rule).string(), 64, Layout::Plain);
+    const auto pairs = [](const tasks::Arc& arc) { return arc.available() + static_cast<int>(arc.test(1).size()); };
+    std::printf("arc-1d: %-16s %3d pairs, folded all at %2d pixels a cell, straight %3d at %d\n", rule.c_str(),
+                pairs(folded), folded.geometry().cell, pairs(straight), straight.geometry().cell);
+    CHECK(folded.skipped() == 0);
+    CHECK(pairs(folded) == 140);
+    CHECK(folded.geometry().cell >= 4);
+    CHECK(pairs(straight) + straight.skipped() == 140);
+    ++rules;
+  }
+  CHECK(rules == 18);
 }

@@ -80,6 +80,14 @@ TEST_CASE("mean_pose averages what is labelled", "[tasks]") {
   CHECK(!mean[2].has_value());
 }
 
+TEST_CASE("mode_grid takes the most frequent value of each cell", "[tasks]") {
+  const std::vector<tasks::Grid> outputs = {{1, 3, {1, 5, 2}}, {1, 3, {1, 4, 0}}, {1, 3, {3, 4, 2}}, {1, 3, {3, 5, 7}}};
+  CHECK(tasks::mode_grid(outputs) == tasks::Grid{1, 3, {1, 4, 2}});
+  const std::vector<tasks::Grid> sizes = {{1, 2, {1, 1}}, {2, 1, {1, 1}}};
+  CHECK(!tasks::mode_grid(sizes).has_value());
+  CHECK_THROWS_AS(tasks::mode_grid(std::span<const tasks::Grid>{}), InputError);
+}
+
 TEST_CASE("baselines on real pictures give the known figures", "[tasks][data]") {
   const auto dir = support::data_dir("pairs");
   if (!dir) return;

@@ -77,12 +77,17 @@ inline GridTask read_grid_task(const std::string& path) {
 /// folder is one rule: the pairs of all its .json files are pooled in byte order of the file names, train before test
 /// pairs in a file; the first n are for training and the rest is the test. A rule in two halves, DIR/RULE/{train,test}
 /// or DIR/{train,test}/RULE, goes by the path DIR/RULE: the first n pairs of the one half are for training, all pairs
-/// of the other are the test.
+/// of the other are the test. A folder of ConceptARC is no rule: its tasks share a concept, not an answer, and each of
+/// its files is learned by itself.
+///
+/// Unless the caller chooses, a task whose every grid has one row is folded where that makes its cells at least twice
+/// as large; on the paper's canvas and larger ones it never is.
 class Arc {
  public:
   /// @param path a .json file or a folder of them. @param canvas the side of the square canvas in pixels.
-  /// Raises InputError for bad files, an empty folder, or if no pair fits the canvas.
-  Arc(const std::string& path, int canvas) : path_(path) {
+  /// @param layout what suits the task, if empty. Raises InputError for bad files, an empty folder, a folded layout of
+  /// grids with several rows, or if no pair fits the canvas.
+  Arc(const std::string& path, int canvas, std::optional<Layout> layout = std::nullopt) : path_(path) {
     if (const auto halves = halves_of(path)) {
       task_.train = pairs_in(halves->first);
       task_.test = pairs_in(halves->second);
@@ -94,11 +99,14 @@ class Arc {
     } else {
       task_ = read_grid_task(path);
     }
-    lay_out(canvas);
+    lay_out(canvas, layout);
   }
 
-  /// A generated task (see automata.hpp). `train(n)` takes from its train pairs, `test(n)` is its test pairs.
-  Arc(GridTask task, int canvas) : path_(task.name), task_(std::move(task)) { lay_out(canvas); }
+  /// A generated task (see named_task.hpp). `train(n)` takes from its train pairs, `test(n)` is its test pairs.
+  Arc(GridTask task, int canvas, std::optional<Layout> layout = std::nullopt)
+      : path_(task.name), task_(std::move(task)) {
+    lay_out(canvas, layout);
+  }
 
   const std::string& name() const { return task_.name; }
   const ArcGeometry& geometry() const { return geometry_; }
@@ -143,20 +151,51 @@ class Arc {
     return pairs;
   }
 
-  void lay_out(int canvas) {
+  /// The first pair with a grid of several rows.
+  const GridPair* find_tall_pair() const {
+    for (const std::vector<GridPair>* pairs : {&task_.train, &task_.test}) {
+      for (const GridPair& pair : *pairs) {
+        if (pair.input.height > 1 || pair.output.height > 1) return &pair;
+      }
+    }
+    return nullptr;
+  }
+
+  bool folding_pays(int canvas) const {
+    if (canvas >= arc_paper_canvas) return false;
+    int longest = 0;
+    for (const std::vector<GridPair>* pairs : {&task_.train, &task_.test}) {
+      for (const GridPair& pair : *pairs) longest = std::max({longest, pair.input.width, pair.output.width});
+    }
+    const std::optional<ArcGeometry> straight = fit_arc_geometry(longest, canvas);
+    const std::optional<ArcGeometry> folded = fit_folded_geometry(longest, canvas);
+    return folded && (!straight || folded->cell >= 2 * straight->cell);
+  }
+
+  void lay_out(int canvas, std::optional<Layout> layout) {
+    const GridPair* tall = find_tall_pair();
+    if (layout == Layout::Folded && tall != nullptr) {
+      throw_input(path_, "the folded layout is for grids of one row, and those of " + tall->name + " have more");
+    }
+    const bool folded = layout ? *layout == Layout::Folded : tall == nullptr && folding_pays(canvas);
+    const auto fit = [&](int longest) {
+      if (folded) return fit_folded_geometry(longest, canvas);
+      return task_.lines == GridLines::None ? fit_solid_geometry(longest, canvas) : fit_arc_geometry(longest, canvas);
+    };
     int longest = 0;
     for (std::vector<GridPair>* pairs : {&task_.train, &task_.test}) {
       std::erase_if(*pairs, [&](const GridPair& pair) {
         const int side = std::max(pair.input.longest_side(), pair.output.longest_side());
-        const bool fits = fit_arc_geometry(side, canvas).has_value();
+        const bool fits = fit(side).has_value();
         if (fits) longest = std::max(longest, side);
         skipped_ += fits ? 0 : 1;
         return !fits;
       });
     }
-    const std::optional<ArcGeometry> geometry = fit_arc_geometry(longest, canvas);
+    const std::optional<ArcGeometry> geometry = fit(longest);
     if (!geometry) throw_input(path_, "no pair of grids fits a canvas of " + std::to_string(canvas) + " pixels");
     geometry_ = *geometry;
+    geometry_.palette = task_.palette;
   }
 
   std::string path_;

@@ -37,12 +37,13 @@ GridReading read_cells(const std::vector<T>& pixels, int height, int width, cons
   reading.grid = {height, width,
                   std::vector<std::uint8_t>(static_cast<std::size_t>(height) * static_cast<std::size_t>(width))};
   std::array<std::int64_t, 3> shift{};
+  const auto palette = palette_colours(geometry.palette);
   const int area = geometry.cell * geometry.cell;
   for (int row = 0; row < height; ++row) {
     for (int column = 0; column < width; ++column) {
       // Sums of bytes are exact; sums of shifted values are kept in double.
       std::array<std::conditional_t<std::is_integral_v<T>, std::int32_t, double>, 3> sum{};
-      const int y0 = geometry.cell_start(height, row), x0 = geometry.cell_start(width, column);
+      const auto [x0, y0] = geometry.corner(height, width, row, column);
       for (int y = y0; y < y0 + geometry.cell; ++y) {
         const T* pixel = pixels.data() + (static_cast<std::size_t>(y) * static_cast<std::size_t>(geometry.canvas) +
                                           static_cast<std::size_t>(x0)) *
@@ -57,10 +58,10 @@ GridReading read_cells(const std::vector<T>& pixels, int height, int width, cons
       for (std::size_t c = 0; c < 3; ++c) observed[c] = static_cast<int>(sum[c] / area);
       std::size_t best = 0;
       int best_square = 1 << 30;
-      for (std::size_t k = 0; k < arc_palette.size(); ++k) {
+      for (std::size_t k = 0; k < palette.size(); ++k) {
         int square = 0;
         for (std::size_t c = 0; c < 3; ++c) {
-          const int difference = arc_palette[k][c] - observed[c];
+          const int difference = palette[k][c] - observed[c];
           square += difference * difference;
         }
         if (square < best_square) {
@@ -70,7 +71,7 @@ GridReading read_cells(const std::vector<T>& pixels, int height, int width, cons
       }
       reading.grid.at(row, column) = static_cast<std::uint8_t>(best);
       reading.distance += std::sqrt(static_cast<double>(best_square));
-      for (std::size_t c = 0; c < 3; ++c) shift[c] += arc_palette[best][c] - observed[c];
+      for (std::size_t c = 0; c < 3; ++c) shift[c] += palette[best][c] - observed[c];
     }
   }
   const auto cells = static_cast<double>(height) * width;

@@ -2,18 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "segue/core/error.hpp"
 #include "segue/core/nearest_name.hpp"
 #include "segue/tasks/draws.hpp"
+#include "segue/tasks/generate/grid_task.hpp"
 #include "segue/tasks/grid.hpp"
 
 SEGUE_NAMESPACE_BEGIN
@@ -72,9 +71,8 @@ struct LifeTaskSpec {
   double min_distance = 0.25;  ///< share of the cells in which a test input differs from every training input, at least
 };
 
-/// A generated task: item i of `train` depends on (seed, i) alone, so smaller sets are the beginnings of larger ones.
-/// No test input equals a training input, whatever min_distance. Raises InputError for a bad spec, or if no test
-/// grid far enough from the training ones is found.
+/// A generated task (see make_grid_task). Raises InputError for a bad spec, or if no test grid far enough from the
+/// training ones is found.
 inline GridTask make_life_task(const LifeTaskSpec& spec, int train, int test, std::uint64_t seed) {
   if (spec.side < 3) throw_input("life task", "side", std::to_string(spec.side), "3 or more");
   if (!(spec.density > 0 && spec.density < 1)) {
@@ -84,45 +82,14 @@ inline GridTask make_life_task(const LifeTaskSpec& spec, int train, int test, st
   const auto cells = static_cast<std::size_t>(spec.side) * static_cast<std::size_t>(spec.side);
   const auto threshold = static_cast<std::uint32_t>(spec.density * 4294967296.0);
   const auto draw = [&](Draws& draws) {
-    Grid grid{spec.side, spec.side, std::vector<std::uint8_t>(cells)};
-    for (std::uint8_t& cell : grid.cells) cell = draws.word() < threshold ? 1 : 0;
-    return grid;
+    GridPair pair;
+    pair.input = {spec.side, spec.side, std::vector<std::uint8_t>(cells)};
+    for (std::uint8_t& cell : pair.input.cells) cell = draws.word() < threshold ? 1 : 0;
+    pair.output = pair.input;
+    for (int i = 0; i < spec.steps; ++i) pair.output = step_life(rule, pair.output);
+    return pair;
   };
-  const auto answer = [&](const Grid& grid) {
-    Grid out = grid;
-    for (int i = 0; i < spec.steps; ++i) out = step_life(rule, out);
-    return out;
-  };
-  GridTask task;
-  task.name = "life-" + spec.rule;
-  for (int i = 0; i < train; ++i) {
-    Draws draws(seed, static_cast<std::uint64_t>(i));
-    Grid input = draw(draws);
-    Grid output = answer(input);
-    task.train.push_back({"train/" + std::to_string(i), std::move(input), std::move(output)});
-  }
-  for (int i = 0; i < test; ++i) {
-    // Test items have streams of their own, far from those of the training items.
-    Draws draws(seed, (std::uint64_t{1} << 32) + static_cast<std::uint64_t>(i));
-    for (int attempt = 0;; ++attempt) {
-      if (attempt == 1000) {
-        throw_input("life task", "min_distance", std::to_string(spec.min_distance),
-                    "a distance that a thousand random grids reach");
-      }
-      Grid input = draw(draws);
-      std::size_t nearest = cells;
-      for (const GridPair& pair : task.train) {
-        std::size_t different = 0;
-        for (std::size_t c = 0; c < cells; ++c) different += pair.input.cells[c] != input.cells[c] ? 1 : 0;
-        nearest = std::min(nearest, different);
-      }
-      if (nearest == 0 || static_cast<double>(nearest) < spec.min_distance * static_cast<double>(cells)) continue;
-      Grid output = answer(input);
-      task.test.push_back({"test/" + std::to_string(i), std::move(input), std::move(output)});
-      break;
-    }
-  }
-  return task;
+  return make_grid_task({"life-" + spec.rule, train, test, seed, spec.min_distance}, draw, input_distance);
 }
 
 }  // namespace tasks

@@ -2,15 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "segue/io/image.hpp"
+#include "segue/tasks/grid.hpp"
 #include "segue/tasks/keypoints.hpp"
 #include "segue/tasks/metrics.hpp"
 #include "segue/tasks/pair.hpp"
@@ -232,6 +235,21 @@ inline Pose mean_pose(std::span<const Pose> train) {
     if (count > 0) mean[k] = Point{x / count, y / count};
   }
   return mean;
+}
+
+/// The most frequent value of each cell in the training outputs, the smallest of equals; empty if their sizes differ.
+inline std::optional<Grid> mode_grid(std::span<const Grid> outputs) {
+  if (outputs.empty()) throw_input("mode_grid", "number of training grids", "0", "1 or more");
+  Grid mode = outputs.front();
+  std::vector<std::array<int, 256>> votes(mode.cells.size());
+  for (const Grid& output : outputs) {
+    if (output.height != mode.height || output.width != mode.width) return std::nullopt;
+    for (std::size_t i = 0; i < votes.size(); ++i) ++votes[i][output.cells[i]];
+  }
+  for (std::size_t i = 0; i < votes.size(); ++i) {
+    mode.cells[i] = static_cast<std::uint8_t>(std::max_element(votes[i].begin(), votes[i].end()) - votes[i].begin());
+  }
+  return mode;
 }
 
 /// A baseline and what it scores on the test items.

@@ -34,11 +34,27 @@ struct GridPair {
   Grid input, output;
 };
 
-/// A task on grids: the demonstrations, and what is asked.
+/// The colours in which the values of a grid are drawn and read back (see palette_colours).
+enum class GridPalette : std::uint8_t { Arc, Maze };
+
+/// Whether cells are set apart by lines. `None` gives the pixels of the lines to the cells.
+enum class GridLines : std::uint8_t { Drawn, None };
+
+/// A task on grids: the demonstrations, what is asked, and how all of it is drawn.
 struct GridTask {
   std::string name;
   std::vector<GridPair> train, test;
+  GridPalette palette = GridPalette::Arc;
+  GridLines lines = GridLines::Drawn;
 };
+
+/// The share of the cells in which two grids differ; 1 if their sizes do.
+inline double cell_distance(const Grid& a, const Grid& b) {
+  if (a.height != b.height || a.width != b.width || a.cells.empty()) return 1.0;
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < a.cells.size(); ++i) different += a.cells[i] != b.cells[i] ? 1 : 0;
+  return static_cast<double>(different) / static_cast<double>(a.cells.size());
+}
 
 /// The share of the cells of `truth` that agree; 0 if the sizes differ.
 inline double cell_accuracy(const Grid& prediction, const Grid& truth) {
@@ -48,15 +64,15 @@ inline double cell_accuracy(const Grid& prediction, const Grid& truth) {
   return static_cast<double>(same) / static_cast<double>(truth.cells.size());
 }
 
-/// Scores of a set of test inputs, each with its attempts (noise seeds).
+/// Scores of a set of test inputs, each with its attempts (noise seeds). ARC-AGI allows two attempts an input,
+/// ConceptARC three (arXiv 2510.24448).
 struct GridScore {
   int inputs = 0;            ///< test inputs
   int solved = 0;            ///< inputs for which some attempt is the whole grid
   double cell_accuracy = 0;  ///< of the first attempts, averaged over inputs
 
   double exact() const { return inputs > 0 ? static_cast<double>(solved) / inputs : 0.0; }
-  /// ARC-AGI counts a task only if every test input is solved (two attempts an input); ConceptARC counts inputs
-  /// (three attempts).
+  /// ARC-AGI counts a task only if every test input is solved; ConceptARC counts inputs.
   bool all_solved() const { return inputs > 0 && solved == inputs; }
 };
 

@@ -20,18 +20,19 @@ SEGUE_NAMESPACE_BEGIN
 namespace tasks {
 
 /// What a task is judged by.
-enum class Score : std::uint8_t { Pck, Iou, Exact, CellAccuracy, Mae };
+enum class Score : std::uint8_t { Pck, Iou, Exact, CellAccuracy, Path, Mae };
 
-inline constexpr std::array<Score, 5> all_scores = {Score::Pck, Score::Iou, Score::Exact, Score::CellAccuracy,
-                                                    Score::Mae};
+inline constexpr std::array<Score, 6> all_scores = {Score::Pck,          Score::Iou,  Score::Exact,
+                                                    Score::CellAccuracy, Score::Path, Score::Mae};
 
-/// "pck", "iou", "exact", "cell_accuracy", "mae".
+/// "pck", "iou", "exact", "cell_accuracy", "path", "mae".
 constexpr std::string_view name(Score score) {
   switch (score) {
     case Score::Pck: return "pck";
     case Score::Iou: return "iou";
     case Score::Exact: return "exact";
     case Score::CellAccuracy: return "cell_accuracy";
+    case Score::Path: return "path";
     case Score::Mae: return "mae";
   }
   return "?";
@@ -42,14 +43,14 @@ inline Score score_from_name(std::string_view text) {
   for (const Score score : all_scores) {
     if (name(score) == text) return score;
   }
-  throw_input("score", "name", in_quotes(text), "pck, iou, exact, cell_accuracy or mae");
+  throw_input("score", "name", in_quotes(text), "pck, iou, exact, cell_accuracy, path or mae");
 }
 
 /// All scores but the error of Mae grow with quality.
 constexpr bool higher_is_better(Score score) { return score != Score::Mae; }
 
-/// The score of a task where the user names none: pck if there are keypoints, exact for grids, iou if every target has
-/// two values, else mae.
+/// The score of a task where the user names none: pck if there are keypoints, exact for grids (path for mazes), iou if
+/// every target has two values, else mae.
 constexpr Score default_score(bool has_keypoints, bool is_grid, bool two_valued) {
   if (has_keypoints) return Score::Pck;
   if (is_grid) return Score::Exact;
@@ -119,14 +120,15 @@ inline double exact_match(const io::Image& prediction, const io::Image& target) 
   return prediction.pixels == target.pixels ? 1.0 : 0.0;
 }
 
-/// The score of one picture. Raises InputError for Pck and CellAccuracy, which need keypoints or grids.
+/// The score of one picture. Raises InputError for Pck, CellAccuracy and Path, which need keypoints, grids or mazes.
 inline double score_picture(Score score, const io::Image& prediction, const io::Image& target) {
   switch (score) {
     case Score::Iou: return iou(prediction, target);
     case Score::Exact: return exact_match(prediction, target);
     case Score::Mae: return mean_absolute_error(prediction, target);
     case Score::Pck:
-    case Score::CellAccuracy: break;
+    case Score::CellAccuracy:
+    case Score::Path: break;
   }
   throw_input("score", "name", name(score), "iou, exact or mae for a folder of plain pictures");
 }
