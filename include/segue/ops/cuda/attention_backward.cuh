@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
 
   if (thread == 0) {
     *slot = atomicAdd(p.ticket, 1u);
-    barrier_init(dq_made, Tile::warps);
+    barrier_init(dq_made, Tile::threads);
   }
   __syncthreads();
   int unit = static_cast<int>(*slot);
@@ -267,8 +267,7 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
         else
           store_sums(dq, dq_tile, warp.warp, lane);
       }
-      __syncwarp();
-      if (lane == 0) barrier_arrive(dq_made);
+      barrier_arrive(dq_made);
     }
     if (tile == end) break;
 
