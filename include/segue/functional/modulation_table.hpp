@@ -24,11 +24,14 @@ auto add_table(C& ctx, const W& table, const X& x) {
     throw_input("add_table", "shape of x", shape_string(xt.shape()),
                 shape_string(Shape<3>{s, n, c}) + " or " + shape_string(Shape<3>{s, 1, c}));
   auto y = ctx.template empty<T, 3>({s, n, c});
-  // A row that is broadcast has a stride of zero.
-  const std::int64_t x_stride = xt.extent(1) == n ? xt.stride(1) : 0;
-  for (std::int64_t i = 0; i < s; ++i)
-    ops::add(ctx.exec(), tt.cview()[0],
-             View<const T, 2, Space>(xt.data_handle() + i * xt.stride(0), {n, c}, {x_stride, 1}), y.view()[i]);
+  // What is broadcast has a stride of zero. Rows of x that lie together are added at once, others one by one.
+  const bool whole = xt.extent(1) == n && (xt.stride(1) == c || n == 1);
+  const std::int64_t parts = whole ? 1 : n, width = whole ? n * c : c;
+  const std::int64_t x_step = xt.extent(1) == n ? xt.stride(1) : 0;
+  for (std::int64_t i = 0; i < parts; ++i)
+    ops::add(ctx.exec(), View<const T, 2, Space>(tt.data_handle() + i * tt.stride(1), {s, width}, {0, 1}),
+             View<const T, 2, Space>(xt.data_handle() + i * x_step, {s, width}, {xt.stride(0), 1}),
+             View<T, 2, Space>(y.data_handle() + i * c, {s, width}, {n * c, 1}));
   if constexpr (!any_var<W, X>) {
     return y;
   } else {
@@ -47,11 +50,11 @@ auto add_table(C& ctx, const W& table, const X& x) {
         gx.add(ex, dy);
       } else if (gx) {
         const auto dx = gx.open(ex, x_shape);
-        for (std::int64_t i = 0; i < s; ++i) {
-          const auto scratch =
-              detail::scratch(ex, static_cast<std::size_t>(ops::sum_rows_workspace_bytes<T>(ex, n, c)));
-          ops::sum_rows(ex, dy.cview()[i], dx.value.view()[i][0], dx.mode, scratch.view());
-        }
+        const auto whole = detail::packed(ex, dy);
+        for (std::int64_t i = 0; i < n; ++i)
+          ops::axpby(ex, 1.0, View<const T, 2, Space>(whole.data_handle() + i * c, {s, c}, {n * c, 1}),
+                     i > 0 || dx.mode == ops::GradMode::accumulate ? 1.0 : 0.0,
+                     View<T, 2, Space>(dx.value.data_handle(), {s, c}, {dx.value.stride(0), 1}));
       }
     });
   }

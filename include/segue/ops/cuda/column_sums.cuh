@@ -18,47 +18,51 @@ __device__ __forceinline__ float plain_sum(float a, float b) { return __fadd_rn(
 __device__ __forceinline__ double plain_sum(double a, double b) { return __dadd_rn(a, b); }
 
 /// Sums of a chunk of rows, apart for each group: a warp takes neighbouring columns of one chunk, so that no thread
-/// meets another's sums. partials: (K, groups, chunks, columns).
-template <int K, bool Grouped, bool Aligned, int N, class A, class Terms>
+/// meets another's sums. partials: (K, groups, chunks, columns). Scattered groups take their rows from all chunks;
+/// others are runs of `run` rows, and each has chunks of its own.
+template <int K, bool Scattered, bool Aligned, int N, class A, class Terms>
 __global__ void __launch_bounds__(128) column_partials(int rows, int columns, int groups, int chunks, int rows_a_chunk,
-                                                       RowGroups group, Terms terms, A* partials) {
+                                                       int run, RowGroups group, Terms terms, A* partials) {
   constexpr int ahead = 4;  // rows that are read before the first of them is added
   const int warps_a_chunk = (columns + 32 * N - 1) / (32 * N);
   const int warp = static_cast<int>(blockIdx.x * blockDim.y + threadIdx.y);
-  const int chunk = warp / warps_a_chunk;
+  int chunk = warp / warps_a_chunk;
   const int c = (warp - chunk * warps_a_chunk) * 32 * N + static_cast<int>(threadIdx.x) * N;
-  if (chunk >= chunks || c >= columns) return;
+  if (chunk >= (Scattered ? chunks : groups * chunks) || c >= columns) return;
   const int n = Aligned || columns - c > N ? N : columns - c;
-  const int begin = chunk * rows_a_chunk, end = min(rows, begin + rows_a_chunk);
+  const int own = Scattered ? 0 : chunk / chunks;  // the group of all its rows
+  chunk -= own * chunks;
+  const int begin = min(rows, own * run + chunk * rows_a_chunk);
+  const int end = min(min(rows, (own + 1) * run), begin + rows_a_chunk);
 
   const auto place = [&](int k, int g) {
     return partials + ((static_cast<std::int64_t>(k) * groups + g) * chunks + chunk) * columns + c;
   };
   Pack<A, N> sums[K] = {};
-  if constexpr (Grouped)
+  if constexpr (Scattered)
     for (int k = 0; k < K; ++k)
       for (int g = 0; g < groups; ++g) store_pack<Aligned>(place(k, g), sums[k], n);
   const auto flush = [&](int g) {
 #pragma unroll
     for (int k = 0; k < K; ++k) {
-      store_gradient<Aligned>(place(k, g), sums[k], n, Grouped);
+      store_gradient<Aligned>(place(k, g), sums[k], n, Scattered);
       sums[k] = {};
     }
   };
-  int current = Grouped ? group(begin) : 0;
+  int current = Scattered ? group(begin) : own;
   for (int r = begin; r < end; r += ahead) {
     decltype(terms.template load<Aligned, N>(0, 0, 0)) loaded[ahead];
     int g[ahead];
 #pragma unroll
     for (int u = 0; u < ahead; ++u) {
       const int row = min(r + u, end - 1);
-      if constexpr (Grouped) g[u] = group(row);
+      if constexpr (Scattered) g[u] = group(row);
       loaded[u] = terms.template load<Aligned, N>(row, c, n);
     }
 #pragma unroll
     for (int u = 0; u < ahead; ++u) {
       if (r + u >= end) continue;
-      if constexpr (Grouped) {
+      if constexpr (Scattered) {
         if (g[u] != current) flush(current);
         current = g[u];
       }
@@ -128,21 +132,30 @@ SEGUE_KERNELS_END
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
 
-/// Into how many chunks the rows are cut: enough to fill a large device, of 8 rows at least, and no more than what
-/// keeps the partial sums in its cache where there are many groups. The order of the sums follows from it, so it must
-/// not ask which device this is.
-inline std::int64_t column_chunks(std::int64_t rows, std::int64_t columns, std::int64_t groups) {
-  const std::int64_t filling = ceil_div(2112, ceil_div(columns, 256));
+/// How many chunks fill a large device. The order of the sums follows from the number of chunks, so it must not ask
+/// which device this is.
+inline std::int64_t filling_chunks(std::int64_t columns) { return ceil_div(2112, ceil_div(columns, 256)); }
+
+/// Into how many chunks the rows of scattered groups are cut: enough to fill a device, of 8 rows at least, and no more
+/// than what keeps the partial sums in its cache where there are many groups.
+inline std::int64_t scattered_chunks(std::int64_t rows, std::int64_t columns, std::int64_t groups) {
   const std::int64_t fitting = std::max<std::int64_t>(8, (std::int64_t{4} << 20) / (groups * columns));
-  const std::int64_t chunks = std::max<std::int64_t>(1, std::min({ceil_div(rows, 8), filling, fitting}));
-  return rows == 0 ? 0 : ceil_div(rows, ceil_div(rows, chunks));
+  const std::int64_t chunks =
+      std::max<std::int64_t>(1, std::min({ceil_div(rows, 8), filling_chunks(columns), fitting}));
+  return ceil_div(rows, ceil_div(rows, chunks));
 }
 
-/// Scratch of `column_sums`.
+/// Into how many chunks each of `groups` runs of `run` rows is cut, at most.
+inline std::int64_t most_run_chunks(std::int64_t run, std::int64_t columns, std::int64_t groups) {
+  return std::min(ceil_div(run, 8), ceil_div(filling_chunks(columns), groups));
+}
+
+/// Scratch of `column_sums`, however the groups lie.
 template <class A>
 std::int64_t column_sums_bytes(std::int64_t sums, std::int64_t rows, std::int64_t columns, std::int64_t groups) {
   if (rows == 0 || columns == 0 || groups == 0) return 0;
-  return sums * groups * column_chunks(rows, columns, groups) * columns * static_cast<std::int64_t>(sizeof(A));
+  const std::int64_t chunks = std::max(scattered_chunks(rows, columns, groups), most_run_chunks(rows, columns, groups));
+  return sums * groups * chunks * columns * static_cast<std::int64_t>(sizeof(A));
 }
 
 /// Sums over rows, K of them at once and apart for each group of rows, in an order that depends on rows, columns and
@@ -157,16 +170,21 @@ void column_sums(Exec<Cuda>& exec, const char* op, std::int64_t rows, std::int64
   if (groups == 0 || columns == 0) return;
   const int r = int_extent(op, "rows of x", rows), c = int_extent(op, "columns of x", columns);
   const int g = int_extent(op, "table rows", groups);
-  const auto chunks = static_cast<int>(column_chunks(rows, columns, groups));
+  const bool scattered = groups > 1 && group.group != nullptr;
+  const std::int64_t run = groups > 1 && !scattered ? std::min<std::int64_t>(group.rows_per_group.divisor(), rows) : rows;
+  const std::int64_t rows_a_chunk =
+      rows == 0   ? 0
+      : scattered ? ceil_div(rows, scattered_chunks(rows, columns, groups))
+                  : ceil_div(run, most_run_chunks(run, columns, groups));
+  const auto chunks = static_cast<int>(rows == 0 ? 0 : ceil_div(run, rows_a_chunk));
   A* const partials = reinterpret_cast<A*>(scratch);
   if (chunks > 0) {
-    const int rows_a_chunk = static_cast<int>(ceil_div(rows, chunks));
     const auto start = [&](auto is_aligned, auto width) {
-      const std::int64_t warps = chunks * ceil_div(columns, 32 * width());
-      with_flag(groups > 1, [&](auto grouped) {
-        launch(exec, op, kernels::column_partials<K, grouped(), is_aligned(), width(), A, Terms>,
-               dim3(static_cast<unsigned>(ceil_div(warps, 4))), dim3(32, 4), 0, r, c, g, chunks, rows_a_chunk, group,
-               terms, partials);
+      const std::int64_t warps = (scattered ? 1 : groups) * chunks * ceil_div(columns, 32 * width());
+      with_flag(scattered, [&](auto is_scattered) {
+        launch(exec, op, kernels::column_partials<K, is_scattered(), is_aligned(), width(), A, Terms>,
+               dim3(static_cast<unsigned>(ceil_div(warps, 4))), dim3(32, 4), 0, r, c, g, chunks,
+               static_cast<int>(rows_a_chunk), static_cast<int>(run), group, terms, partials);
       });
     };
     if (aligned)

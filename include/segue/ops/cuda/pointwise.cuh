@@ -28,7 +28,7 @@ class Divider {
     shift_ = shift_ > 0 ? shift_ - 1 : 0;
   }
 
-  __device__ __forceinline__ std::uint32_t divisor() const { return divisor_; }
+  SEGUE_HOST_DEVICE std::uint32_t divisor() const { return divisor_; }
   friend __device__ __forceinline__ std::uint32_t operator/(std::uint32_t n, const Divider& d) {
     return d.divisor_ == 1 ? n : __umulhi(n, d.multiplier_) >> d.shift_;
   }
