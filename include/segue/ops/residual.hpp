@@ -28,7 +28,7 @@ struct Gate {
   explicit operator bool() const { return gate.data_handle() != nullptr; }
 };
 
-/// y = x + gate·h, or x + h where the gate is absent.
+/// y = x + gate·h; x + h where the gate is absent, x + gate where h is.
 ///   x, h, y (R, C), row strides free; y may be x or h
 /// The gradient of x is dy itself. Rounded once. @throws InputError if a shape does not fit.
 template <class Device, class T, class TM>
@@ -39,7 +39,8 @@ void gated_residual_forward(Exec<Device>& exec, View<const std::type_identity_t<
   constexpr std::string_view name = "gated_residual_forward";
   const std::int64_t rows = x.extent(0), columns = x.extent(1);
   detail::check_shape(name, "x", x, {-1, -1});
-  detail::check_shape(name, "h", h, {rows, columns});
+  detail::check_optional(name, "h", h, {rows, columns});
+  detail::check(h.data_handle() || gate || x.empty(), name, "both h and the gate are absent");
   detail::check_shape(name, "y", y, {rows, columns});
   if (gate) detail::check_row_groups(name, "gate", gate.gate, gate.group, gate.rows_per_group, rows, columns);
   if (exec.planning() || x.empty()) return;
@@ -60,7 +61,7 @@ std::int64_t gated_residual_backward_workspace_bytes(const Exec<Device>& exec, s
 }
 
 /// dh = gate·dy and dgate = Σ_{r of the group} dy·h; each absent if unwanted.
-///   dh    (R, C), may be dy; `h` is read for dgate only and may be absent without it
+///   dh    (R, C), may be dy; `h` is read for dgate only; where it is absent its elements are 1
 ///   dgate (table rows, C): every row is written, those of no token with 0
 /// Sums over rows are taken in an order that depends on the shapes alone.
 /// @throws InputError if a shape does not fit or scratch is too small.
@@ -79,7 +80,6 @@ void gated_residual_backward(Exec<Device>& exec, View<const std::type_identity_t
   if (gate) detail::check_row_groups(name, "gate", gate.gate, gate.group, gate.rows_per_group, rows, columns);
   if (dgate.data_handle()) {
     detail::check(static_cast<bool>(gate), name, "dgate was asked for, but there is no gate");
-    detail::check(h.data_handle() || dy.empty(), name, "dgate was asked for, but h is absent");
     detail::check_shape(name, "dgate", dgate, {gate.gate.extent(0), columns});
     detail::check_scratch(name, scratch,
                           gated_residual_backward_workspace_bytes<T>(exec, rows, columns, gate.gate.extent(0)));

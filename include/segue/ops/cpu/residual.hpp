@@ -29,14 +29,13 @@ struct Kernel<op::GatedResidualForward, Cpu> {
         [&](std::int64_t begin, std::int64_t end) {
           for (std::int64_t r = begin; r < end; ++r) {
             const T* const a = x.data_handle() + r * x.stride(0);
-            const T* const b = h.data_handle() + r * h.stride(0);
+            const T* const b = h.data_handle() ? h.data_handle() + r * h.stride(0) : nullptr;
             T* const out = y.data_handle() + r * y.stride(0);
             const TM* const factor = gate.gate.data_handle() + group_of(r) * gate.gate.stride(0);
             detail::row_vectors<A>(1, columns, [&](std::int64_t c, std::int64_t, auto n) {
-              detail::simd::store<A>(out + c,
-                                     detail::simd::load<A>(a + c, n) +
-                                         detail::simd::load<A>(factor + c, n) * detail::simd::load<A>(b + c, n),
-                                     n);
+              auto added = detail::simd::load<A>(factor + c, n);
+              if (b != nullptr) added *= detail::simd::load<A>(b + c, n);
+              detail::simd::store<A>(out + c, detail::simd::load<A>(a + c, n) + added, n);
             });
           }
         },
@@ -63,10 +62,12 @@ struct Kernel<op::GatedResidualBackward, Cpu> {
     // First, because dh may overwrite dy.
     if (dgate.data_handle()) {
       const auto terms = [&](std::int64_t r) {
-        return
-            [a = dy.data_handle() + r * dy.stride(0), b = h.data_handle() + r * h.stride(0)](std::int64_t c, auto n) {
-              return std::array<V, 1>{detail::simd::load<A>(a + c, n) * detail::simd::load<A>(b + c, n)};
-            };
+        return [a = dy.data_handle() + r * dy.stride(0),
+                b = h.data_handle() ? h.data_handle() + r * h.stride(0) : nullptr](std::int64_t c, auto n) {
+          V term = detail::simd::load<A>(a + c, n);
+          if (b != nullptr) term *= detail::simd::load<A>(b + c, n);
+          return std::array<V, 1>{term};
+        };
       };
       detail::column_sums<1, A>(exec, rows, columns, gate.gate.extent(0), scratch.data_handle(), group_of, terms,
                                 [&](std::size_t, std::int64_t g, std::int64_t c, V v, auto n) {

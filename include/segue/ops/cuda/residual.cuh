@@ -20,9 +20,10 @@ __global__ void __launch_bounds__(256) gated_rows(int rows, int columns, Rows<co
   const int r = strip * static_cast<int>(blockDim.y) + static_cast<int>(threadIdx.y);
   if (c >= columns || r >= rows) return;
 
-  Pack<A, N> out = load_as<N, A>(h(r) + c), before = {}, factor;
+  Pack<A, N> out, before = {}, factor;
 #pragma unroll
-  for (int i = 0; i < N; ++i) factor.v[i] = A(1);
+  for (int i = 0; i < N; ++i) out.v[i] = factor.v[i] = A(1);
+  if (h.data) out = load_as<N, A>(h(r) + c);
   if (base.data) before = load_as<N, A>(base(r) + c);
   if (gate.data) factor = load_as<N, A>(gate(group(r)) + c);
 #pragma unroll
