@@ -191,6 +191,11 @@ TEST_CASE("learning rates are those of diffusers") {
   check("lr_constant_with_warmup", {train::LrDecay::constant, 5});
   check("lr_linear", {train::LrDecay::linear, 5});
   check("lr_cosine", {train::LrDecay::cosine, 5});
+  // The rate is constant until the last steps, which fall as a run of their own would.
+  const train::LrSchedule late{train::LrDecay::cosine, 2, 8}, whole{train::LrDecay::cosine};
+  CHECK(late.factor(1, 20) == 0.5);
+  for (std::int64_t i = 2; i <= 12; ++i) CHECK(late.factor(i, 20) == 1.0);
+  for (std::int64_t i = 12; i < 20; ++i) CHECK(late.factor(i, 20) == whole.factor(i - 12, 8));
   CHECK(train::lr_decay_from_name("cosine", "--schedule") == train::LrDecay::cosine);
   CHECK(support::message_of<InputError>([] { train::lr_decay_from_name("cosin", "--schedule"); }) ==
         "--schedule: the learning-rate schedule is 'cosin', expected constant, linear or cosine");

@@ -225,6 +225,7 @@ class Trainer {
     s["lr"] = options_.lr;
     s["schedule"] = name(options_.schedule.decay);
     s["warmup"] = options_.schedule.warmup;
+    s["decay_steps"] = options_.schedule.decay_steps;
     s["clip"] = options_.clip;
     s["beta1"] = options_.adamw.beta1;
     s["beta2"] = options_.adamw.beta2;
@@ -320,6 +321,8 @@ class Trainer {
     if (!(o.lr >= 0)) throw_input("Trainer", "lr", std::to_string(o.lr), "0 or more");
     if (!(o.clip >= 0)) throw_input("Trainer", "clip", std::to_string(o.clip), "0 or more");
     if (o.schedule.warmup < 0) throw_input("Trainer", "warmup", std::to_string(o.schedule.warmup), "0 or more");
+    if (o.schedule.decay_steps < 0)
+      throw_input("Trainer", "decay_steps", std::to_string(o.schedule.decay_steps), "0 or more");
     if (o.stop_at < 0) throw_input("Trainer", "stop_at", std::to_string(o.stop_at), "0 or more");
   }
 
