@@ -7,26 +7,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "segue/core/error.hpp"
+#include "segue/core/config.hpp"
 #include "segue/tasks/draws.hpp"
 #include "segue/tasks/generate/blocks.hpp"
+#include "segue/tasks/generate/finish.hpp"
 #include "segue/tasks/generate/motion.hpp"
 #include "segue/tasks/generate/palette.hpp"
 #include "segue/tasks/generate/scene.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 namespace tasks {
-
-/// Extents of generated clips, 3 channels.
-struct ClipSpec {
-  int frames = 5, height = 64, width = 64;
-  constexpr std::size_t size() const {
-    return static_cast<std::size_t>(frames) * static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * 3;
-  }
-};
 
 namespace detail {
 
@@ -68,14 +60,11 @@ class ClipMaker {
     } else {
       moving_light();
     }
-    finish();
+    finish_clip(draws_, spec_, out_);
   }
 
  private:
-  std::span<std::uint8_t> frame(int f) {
-    const std::size_t size = spec_.size() / static_cast<std::size_t>(spec_.frames);
-    return out_.subspan(static_cast<std::size_t>(f) * size, size);
-  }
+  std::span<std::uint8_t> frame(int f) { return clip_frame(spec_, out_, f); }
 
   Texture ground_texture() {
     Texture t = random_texture(draws_, 40);
@@ -240,7 +229,7 @@ class ClipMaker {
     if (draws_.chance(200)) before.ground_motion.vx = before.ground_motion.vy = 0;
     Stage after = before;
     const int ground_edit = draws_.below(4), chosen_edit = draws_.below(5), other_edit = draws_.below(5);
-    if (ground_edit == 1 || ground_edit == 2) after.ground = flat_texture(plain_ground());
+    if (ground_edit == 1 || ground_edit == 2) after.ground = flat_texture(plain_ground(draws_));
     if (ground_edit == 3) after.ground = ground_texture();
     const Texture chosen_flat = flat_texture(random_colour(draws_)), other_flat = flat_texture(random_colour(draws_));
     const Texture chosen_new = random_texture(draws_), other_new = random_texture(draws_);
@@ -295,16 +284,6 @@ class ClipMaker {
     }
   }
 
-  /// Plain grounds of changed scenes are neither near black nor near white: light shapes on black, or the reverse,
-  /// would be the masks of a segmentation task, and no clip may be an example of one.
-  Rgb plain_ground() {
-    for (;;) {
-      const Rgb c = random_colour(draws_);
-      const std::int32_t low = std::min({c.r, c.g, c.b}), high = std::max({c.r, c.g, c.b});
-      if (high >= 100 && low <= 155) return c;
-    }
-  }
-
   /// Light, colour and pattern change while things stand still or move.
   void moving_light() {
     Stage stage = random_stage(0, 5);
@@ -338,64 +317,6 @@ class ClipMaker {
     }
   }
 
-  /// Whether a frame is nothing but near black and near white, some of each, and another is not: a picture and its
-  /// mask. Such clips lose their contrast.
-  bool turns_into_mask() {
-    int masks = 0;
-    for (int f = 0; f < spec_.frames; ++f) {
-      const std::span<std::uint8_t> bytes = frame(f);
-      std::size_t dark = 0, light = 0;
-      for (std::size_t i = 0; i < bytes.size(); i += 3) {
-        dark += std::max({bytes[i], bytes[i + 1], bytes[i + 2]}) < 48 ? 1 : 0;
-        light += std::min({bytes[i], bytes[i + 1], bytes[i + 2]}) > 207 ? 1 : 0;
-      }
-      masks += dark > 0 && light > 0 && 10 * (dark + light) > 3 * bytes.size() ? 1 : 0;
-    }
-    return masks > 0 && masks < spec_.frames;
-  }
-
-  /// Mirror, reversal, a permutation of the channels, saturation, contrast.
-  void finish() {
-    const std::size_t pixels = static_cast<std::size_t>(spec_.height) * static_cast<std::size_t>(spec_.width);
-    if (draws_.chance(128)) {
-      for (std::size_t row = 0; row < static_cast<std::size_t>(spec_.frames * spec_.height); ++row) {
-        std::uint8_t* first = out_.data() + row * static_cast<std::size_t>(spec_.width) * 3;
-        std::uint8_t* last = first + (spec_.width - 1) * 3;
-        for (; first < last; first += 3, last -= 3) std::swap_ranges(first, first + 3, last);
-      }
-    }
-    if (draws_.chance(64)) {
-      for (int f = 0; f < spec_.frames / 2; ++f) {
-        std::swap_ranges(frame(f).begin(), frame(f).end(), frame(spec_.frames - 1 - f).begin());
-      }
-    }
-    std::array<std::size_t, 3> order = {0, 1, 2};
-    if (draws_.chance(77)) draws_.shuffle(std::span<std::size_t>(order));
-    if (draws_.chance(90)) {  // the muted colours of photographs
-      const int keep = draws_.below(200);
-      for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec_.frames); ++i) {
-        std::uint8_t* p = out_.data() + 3 * i;
-        const int grey = (p[0] * 77 + p[1] * 150 + p[2] * 29) >> 8;
-        for (std::size_t c = 0; c < 3; ++c) p[c] = static_cast<std::uint8_t>(grey + (((p[c] - grey) * keep) >> 8));
-      }
-    }
-    const bool contrast = draws_.chance(60);
-    int low = contrast ? draws_.below(80) : 0, high = contrast ? draws_.between(176, 255) : 255;
-    if (turns_into_mask()) {
-      low = 64;
-      high = 191;
-    }
-    std::array<std::uint8_t, 256> curve{};
-    for (int v = 0; v < 256; ++v) {
-      curve[static_cast<std::size_t>(v)] = static_cast<std::uint8_t>(low + v * (high - low) / 255);
-    }
-    for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec_.frames); ++i) {
-      std::uint8_t* p = out_.data() + 3 * i;
-      const std::array<std::uint8_t, 3> from = {curve[p[0]], curve[p[1]], curve[p[2]]};
-      for (std::size_t c = 0; c < 3; ++c) p[c] = from[order[c]];
-    }
-  }
-
   Draws draws_;
   ClipSpec spec_;
   std::int32_t width_, height_, unit_;  // Q8 pixels
@@ -414,15 +335,7 @@ class ClipMaker {
 ///
 /// Cost: about 0.5 ms for 5 x 64 x 64 on one core. Raises InputError for a bad spec or an `out` of another size.
 inline void generate_clip(std::uint64_t seed, std::uint64_t index, const ClipSpec& spec, std::span<std::uint8_t> out) {
-  if (spec.frames < 1 || spec.height < 8 || spec.width < 8 || spec.height > 512 || spec.width > 512) {
-    throw_input(
-        "generate_clip", "spec",
-        std::to_string(spec.frames) + " frames of " + std::to_string(spec.width) + "x" + std::to_string(spec.height),
-        "1 frame or more of 8x8 to 512x512");
-  }
-  if (out.size() != spec.size()) {
-    throw_input("generate_clip", "out", std::to_string(out.size()) + " bytes", std::to_string(spec.size()));
-  }
+  check_clip(spec, out, "generate_clip");
   detail::ClipMaker(seed, index, spec).make(out);
 }
 
