@@ -66,21 +66,9 @@ class ClipMaker {
  private:
   std::span<std::uint8_t> frame(int f) { return clip_frame(spec_, out_, f); }
 
-  Texture ground_texture() {
-    Texture t = random_texture(draws_, 40);
-    // A ground's unit is half the picture, an object's its radius: the same frequencies give coarser patterns.
-    if (t.pattern != Pattern::Flat && t.pattern != Pattern::Gradient && draws_.chance(128)) t.frequency *= 2;
-    if (draws_.chance(90)) {
-      t.pattern = Pattern::Clouds;
-      t.frequency = draws_.between(200, 2400);
-      t.shade = draws_.between(0, 100);
-    }
-    return t;
-  }
-
   Stage random_stage(int low, int high, int flat_chance = 60) {
     Stage stage;
-    stage.ground = ground_texture();
+    stage.ground = random_ground(draws_);
     stage.ground_motion.start = {width_ / 2, height_ / 2, 0, std::min(width_, height_) / 2, 256, 256};
     if (draws_.chance(50)) {
       stage.ground_motion.vx = draws_.between(-48, 48) * unit_ / 16;
@@ -230,7 +218,7 @@ class ClipMaker {
     Stage after = before;
     const int ground_edit = draws_.below(4), chosen_edit = draws_.below(5), other_edit = draws_.below(5);
     if (ground_edit == 1 || ground_edit == 2) after.ground = flat_texture(plain_ground(draws_));
-    if (ground_edit == 3) after.ground = ground_texture();
+    if (ground_edit == 3) after.ground = random_ground(draws_);
     const Texture chosen_flat = flat_texture(random_colour(draws_)), other_flat = flat_texture(random_colour(draws_));
     const Texture chosen_new = random_texture(draws_), other_new = random_texture(draws_);
     for (std::size_t k = 0; k < after.actors.size(); ++k) {
@@ -249,38 +237,16 @@ class ClipMaker {
         a.motion.vx = -a.motion.vx;
       }
     }
-    const int last = spec_.frames - 1, style = draws_.below(8), cut = draws_.between(1, std::max(last, 1));
-    const bool along_x = draws_.chance(128);
-    std::array<std::uint8_t, 16> tile{};
-    for (std::uint8_t& t : tile) t = static_cast<std::uint8_t>(draws_.below(256));
+    const SceneChange change(draws_, spec_);
     std::vector<std::uint8_t> other(frame(0).size());
     for (int f = 0; f < spec_.frames; ++f) {
-      const int share = last > 0 ? 256 * f / last : 0;
       const std::span<std::uint8_t> to = frame(f);
-      if (style < 4) {
-        show(f < (style < 2 ? (last + 1) / 2 : cut) ? before : after, f, nullptr);
-        canvas_.write(to);
-        continue;
-      }
-      show(before, f, nullptr);
+      show(change.cuts() && change.is_after(f) ? after : before, f, nullptr);
       canvas_.write(to);
+      if (change.cuts()) continue;
       show(after, f, nullptr);
       canvas_.write(other);
-      for (int y = 0; y < spec_.height; ++y) {
-        for (int x = 0; x < spec_.width; ++x) {
-          int k = share;
-          if (style == 6) k = (along_x ? 256 * x / spec_.width : 256 * y / spec_.height) < share ? 256 : 0;
-          if (style == 7) {
-            const int place = 4 * y / spec_.height * 4 + 4 * x / spec_.width;
-            k = tile[static_cast<std::size_t>(place)] < share ? 256 : 0;
-          }
-          const std::size_t at =
-              3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(spec_.width) + static_cast<std::size_t>(x));
-          for (std::size_t c = at; c < at + 3; ++c) {
-            to[c] = static_cast<std::uint8_t>(to[c] + (((other[c] - to[c]) * k) >> 8));
-          }
-        }
-      }
+      change.mix_into(spec_, f, to, other);
     }
   }
 

@@ -59,6 +59,57 @@ inline Rgb plain_ground(Draws& draws) {
   }
 }
 
+/// Any ground of a picture; its unit is half the picture's shorter side.
+inline Texture random_ground(Draws& draws) {
+  Texture t = random_texture(draws, 40);
+  // A ground's unit is half the picture, an object's its radius: the same frequencies give coarser patterns.
+  if (t.pattern != Pattern::Flat && t.pattern != Pattern::Gradient && draws.chance(128)) t.frequency *= 2;
+  if (draws.chance(90)) {
+    t.pattern = Pattern::Clouds;
+    t.frequency = draws.between(200, 2400);
+    t.shade = draws.between(0, 100);
+  }
+  return t;
+}
+
+/// How a scene becomes another: half of the time by a cut, of which half come after `frames_before_cut`; else by a
+/// blend, a wipe or tiles.
+struct SceneChange {
+  int style = 0, last = 0, cut = 0;
+  bool along_x = false;
+  std::array<std::uint8_t, 16> tile{};
+
+  SceneChange(Draws& draws, const ClipSpec& spec)
+      : style(draws.below(8)), last(spec.frames - 1), cut(draws.between(1, std::max(last, 1))) {
+    if (style < 2) cut = frames_before_cut(spec);
+    along_x = draws.chance(128);
+    for (std::uint8_t& t : tile) t = static_cast<std::uint8_t>(draws.below(256));
+  }
+
+  bool cuts() const { return style < 4; }
+  /// Of a cut: whether frame f shows the other scene.
+  bool is_after(int f) const { return f >= cut; }
+  /// Of the rest: puts what frame f has of the other scene, (H, W, 3) bytes, into the frame.
+  void mix_into(const ClipSpec& spec, int f, std::span<std::uint8_t> to, std::span<const std::uint8_t> other) const {
+    const int share = last > 0 ? 256 * f / last : 0;
+    for (int y = 0; y < spec.height; ++y) {
+      for (int x = 0; x < spec.width; ++x) {
+        int k = share;
+        if (style == 6) k = (along_x ? 256 * x / spec.width : 256 * y / spec.height) < share ? 256 : 0;
+        if (style == 7) {
+          const int place = 4 * y / spec.height * 4 + 4 * x / spec.width;
+          k = tile[static_cast<std::size_t>(place)] < share ? 256 : 0;
+        }
+        const std::size_t at =
+            3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(spec.width) + static_cast<std::size_t>(x));
+        for (std::size_t c = at; c < at + 3; ++c) {
+          to[c] = static_cast<std::uint8_t>(to[c] + (((other[c] - to[c]) * k) >> 8));
+        }
+      }
+    }
+  }
+};
+
 /// Whether a frame is nothing but near black and near white, some of each, and another is not: a picture and its
 /// mask. Such clips lose their contrast.
 inline bool turns_into_mask(const ClipSpec& spec, std::span<std::uint8_t> out) {
