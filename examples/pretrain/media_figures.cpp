@@ -84,8 +84,19 @@ MediaClip::Figure MediaClip::random_figure() {
   // A clip shows half a second to a second and a half.
   figure.step =
       real(0.4f, 1.5f) / static_cast<float>(std::max(spec_.frames - 1, 1)) / static_cast<float>(motion.frame_seconds);
-  figure.start = real(
-      0, std::max(static_cast<float>(motion.frames - 1) - figure.step * static_cast<float>(spec_.frames - 1), 0.0f));
+  // Recordings pause: of a few moments, the liveliest is shown.
+  const float length = figure.step * static_cast<float>(spec_.frames - 1);
+  float most = -1;
+  for (int k = 0; k < 3; ++k) {
+    const float start = real(0, std::max(static_cast<float>(motion.frames - 1) - length, 0.0f));
+    const int a = static_cast<int>(start), b = std::min(static_cast<int>(start + length / 2), motion.frames - 1);
+    float moved = 0;
+    for (std::size_t j = 0; j < motion.joints.size(); ++j) {
+      for (std::size_t c = 0; c < 3; ++c) moved += std::abs(motion.at(b, j)[c] - motion.at(a, j)[c]);
+    }
+    if (moved > most) figure.start = start;
+    most = std::max(most, moved);
+  }
   figure.yaw = real(-1.2f, 1.2f) + (draws_.chance(60) ? std::numbers::pi_v<float> : 0.0f);
   figure.yaw_step = draws_.chance(50) ? real(-0.25f, 0.25f) : 0.0f;
   figure.pitch = real(-0.1f, 0.35f);

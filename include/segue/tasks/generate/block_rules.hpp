@@ -135,8 +135,8 @@ inline std::uint8_t vote_of(const BlockRule& rule, const Grid& grid, int x, int 
     const std::uint8_t c = grid.at(wrapped(y + p[1], grid.height), wrapped(x + p[0], grid.width));
     if (rule.vote == BlockVote::First && c != 0) return c;
     if (rule.vote == BlockVote::Largest) best = std::max(best, c);
-    // The first to be as frequent as any wins a tie.
-    if (rule.vote == BlockVote::Majority && (++count[c] > count[best] || (c != best && count[best] == 0))) best = c;
+    // A tie is won by the colour that was as frequent first.
+    if (rule.vote == BlockVote::Majority && ++count[c] > count[best]) best = c;
   }
   return best;
 }

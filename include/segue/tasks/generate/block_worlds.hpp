@@ -29,8 +29,8 @@ struct BlockLayout {
 inline BlockLayout random_block_layout(Draws& draws, const ClipSpec& spec) {
   BlockLayout l;
   const int side = std::min(spec.width, spec.height), unit = std::max(side / 64, 1);
-  constexpr std::array<int, 5> usual = {4, 8, 8, 8, 16};
-  l.cell = draws.chance(170) ? usual[static_cast<std::size_t>(draws.below(5))] : draws.between(4, 16);
+  constexpr std::array<int, 6> usual = {4, 8, 8, 8, 8, 16};
+  l.cell = draws.chance(170) ? usual[static_cast<std::size_t>(draws.below(6))] : draws.between(4, 16);
   l.cell = std::clamp(l.cell * unit, 2, std::max(side / 3, 2));
   const auto count = [&](int pixels) {
     const int most = std::min(std::max(pixels / l.cell, 1), 16);
@@ -70,7 +70,7 @@ inline Grid random_block_grid(Draws& draws, const BlockRule& rule, int columns, 
       }
     }
   } else {
-    const int count = draws.between(1, std::max(cells / 5, 1));
+    const int count = draws.between(std::min(3, cells), std::max(cells / 4, 3));
     for (int k = 0; k < count; ++k) grid.cells[static_cast<std::size_t>(draws.below(cells))] = colour();
   }
   // Something must be able to move.
@@ -112,7 +112,7 @@ inline void draw_block_world(Draws& draws, const ClipSpec& spec, std::span<std::
       clear = true;
       for (std::size_t j = 0; j < k; ++j) {
         const Rgb &a = colours[j], &b = colours[k];
-        clear = clear && std::abs(a.r - b.r) + std::abs(a.g - b.g) + std::abs(a.b - b.b) > 90;
+        clear = clear && std::abs(a.r - b.r) + std::abs(a.g - b.g) + std::abs(a.b - b.b) > 140;
       }
     }
   }

@@ -31,8 +31,9 @@ constexpr PackedPixel even_bytes = 0x00FF00FFu;
 /// Four bytes of a and b at once: (256 - share)/256 of a and share/256 of b.
 inline PackedPixel mix_packed(PackedPixel a, PackedPixel b, std::uint32_t share) {
   const std::uint32_t rest = 256 - share;
-  const PackedPixel even = (((a & even_bytes) * rest + (b & even_bytes) * share) >> 8) & even_bytes;
-  const PackedPixel odd = (((a >> 8) & even_bytes) * rest + ((b >> 8) & even_bytes) * share) & ~even_bytes;
+  constexpr PackedPixel round = 0x00800080u;
+  const PackedPixel even = (((a & even_bytes) * rest + (b & even_bytes) * share + round) >> 8) & even_bytes;
+  const PackedPixel odd = (((a >> 8) & even_bytes) * rest + ((b >> 8) & even_bytes) * share + round) & ~even_bytes;
   return even | odd;
 }
 
