@@ -50,10 +50,10 @@ Corpus::Corpus(const std::string& config, const std::string& root, const tasks::
     json.allow_only(std::vector<std::string>{"root", "media", "shares", "sources"}, config);
     const std::size_t slash = config.rfind('/');
     const std::string folder = slash == std::string::npos ? "." : config.substr(0, slash);
-    const std::string own = json.get_or<std::string>("root", ".", config);
-    media_ = load_media(json.get_or<segue::io::Json>("media", segue::io::Json::object(), config),
-                        !root.empty() ? root : (own.starts_with('/') ? own : segue::join_path(folder, own)), config,
-                        missing);
+    std::string where = root.empty() ? json.get_or<std::string>("root", "", config) : root;
+    if (root.empty() && !where.starts_with('/')) where = where.empty() ? folder : segue::join_path(folder, where);
+    media_ =
+        load_media(json.get_or<segue::io::Json>("media", segue::io::Json::object(), config), where, config, missing);
     const segue::io::Json& shares = json.at("shares", config);
     shares.allow_only(clip_kinds, config);
     for (std::size_t k = 0; k < clip_kinds.size(); ++k) {

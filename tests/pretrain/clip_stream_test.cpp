@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -86,7 +87,7 @@ TEST_CASE("reused clips depend on seed and step alone", "[pretrain]") {
   // Clips that were in the pool from their first step to their last: 4 uses on average.
   double sum = 0;
   for (std::uint64_t clip = 100; clip < 700; ++clip) sum += uses[clip];
-  CHECK(sum / 600 == Approx(4).epsilon(0.08));
+  CHECK(std::abs(sum / 600 - 4) < 0.3);
   for (const std::uint64_t first : {std::uint64_t{1}, std::uint64_t{57}, std::uint64_t{399}}) {
     pretrain::ClipStreamOptions later = options;
     later.first_step = first;
