@@ -67,6 +67,25 @@ std::vector<std::string> files_below(const std::string& folder, std::initializer
 
 bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
+struct Box {
+  int x = 0, y = 0, width = 0, height = 0;
+};
+
+/// Of a part of a picture, the smallest box around what is not transparent; without extent if all is.
+Box content(const std::vector<tasks::PackedPixel>& pixels, int stride, int left, int top, int width, int height) {
+  int x0 = left + width, y0 = top + height, x1 = left, y1 = top;
+  for (int y = top; y < top + height; ++y) {
+    for (int x = left; x < left + width; ++x) {
+      if (pixels[static_cast<std::size_t>(y * stride + x)] >> 24 == 0) continue;
+      x0 = std::min(x0, x);
+      x1 = std::max(x1, x + 1);
+      y0 = std::min(y0, y);
+      y1 = std::max(y1, y + 1);
+    }
+  }
+  return x1 > x0 ? Box{x0, y0, x1 - x0, y1 - y0} : Box{left, top, 0, 0};
+}
+
 Sheet read_sheet(const std::string& path) {
   const io::Image image = io::load_image(path, 4);
   if (image.width != Sheet::columns * Sheet::cell || image.height != Sheet::rows * Sheet::cell) {
@@ -77,22 +96,12 @@ Sheet read_sheet(const std::string& path) {
   const std::vector<tasks::PackedPixel> packed = tasks::premultiply(image);
   for (int row = 0; row < Sheet::rows; ++row) {
     for (int column = 0; column < Sheet::columns; ++column) {
-      int x0 = Sheet::cell, y0 = Sheet::cell, x1 = 0, y1 = 0;
-      const auto pixel = [&](int x, int y) {
-        return packed[static_cast<std::size_t>((row * Sheet::cell + y) * image.width + column * Sheet::cell + x)];
-      };
-      for (int y = 0; y < Sheet::cell; ++y) {
-        for (int x = 0; x < Sheet::cell; ++x) {
-          if (pixel(x, y) >> 24 == 0) continue;
-          x0 = std::min(x0, x);
-          x1 = std::max(x1, x + 1);
-          y0 = std::min(y0, y);
-          y1 = std::max(y1, y + 1);
-        }
-      }
-      Sheet::Cut cut{x0, y0, std::max(x1 - x0, 0), std::max(y1 - y0, 0), sheet.pixels.size()};
-      for (int y = y0; y < y1; ++y) {
-        for (int x = x0; x < x1; ++x) sheet.pixels.push_back(pixel(x, y));
+      const Box box = content(packed, image.width, column * Sheet::cell, row * Sheet::cell, Sheet::cell, Sheet::cell);
+      const Sheet::Cut cut{box.x - column * Sheet::cell, box.y - row * Sheet::cell, box.width, box.height,
+                           sheet.pixels.size()};
+      for (int y = box.y; y < box.y + box.height; ++y) {
+        const auto line = packed.begin() + y * image.width + box.x;
+        sheet.pixels.insert(sheet.pixels.end(), line, line + box.width);
       }
       sheet.cuts.push_back(cut);
     }
@@ -241,9 +250,16 @@ void cut_along_bones(const io::Image& rgba, Character& character) {
   for (std::size_t k = 0; k < bones; ++k) {
     if (character.parent[k] < 0 || length(k) < 1) continue;
     const auto [a, b] = ends(k);
-    tasks::Sprite part(rgba.width, rgba.height, pixels[k]);
-    part.origin_x = static_cast<std::int32_t>((a[0] + b[0]) * 128);
-    part.origin_y = static_cast<std::int32_t>((a[1] + b[1]) * 128);
+    const Box box = content(pixels[k], rgba.width, 0, 0, rgba.width, rgba.height);
+    if (box.width == 0) continue;
+    std::vector<tasks::PackedPixel> cropped;
+    for (int y = box.y; y < box.y + box.height; ++y) {
+      const auto row = pixels[k].begin() + y * rgba.width + box.x;
+      cropped.insert(cropped.end(), row, row + box.width);
+    }
+    tasks::Sprite part(box.width, box.height, cropped);
+    part.origin_x = static_cast<std::int32_t>((a[0] + b[0]) * 128) - box.x * 256;
+    part.origin_y = static_cast<std::int32_t>((a[1] + b[1]) * 128) - box.y * 256;
     part.unit = static_cast<std::int32_t>(length(k) * 128);
     character.parts[k] = std::move(part);
   }

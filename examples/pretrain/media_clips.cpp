@@ -446,12 +446,18 @@ void MediaClip::scenes() {
     thing.motion.appears = 0;
   }
   if (still_things) before.ground.motion.vx = before.ground.motion.vy = 0;
+  const auto is_flat = [](const Ground& ground) {
+    return ground.picture == nullptr && ground.texture.pattern == tasks::Pattern::Flat;
+  };
+  if (is_flat(before.ground)) before.ground = plain_ground(tasks::plain_ground(draws_));
   Stage after = before;
   const int ground_edit = draws_.below(5), chosen_edit = draws_.below(6), other_edit = draws_.below(6);
   if (ground_edit == 1 || ground_edit == 2) after.ground = plain_ground(tasks::plain_ground(draws_));
   if (ground_edit == 3) after.ground = random_ground();
+  if (is_flat(after.ground) && ground_edit == 3) after.ground = plain_ground(tasks::plain_ground(draws_));
   if (ground_edit == 4 && before.ground.picture != nullptr) after.ground.look = random_look();
-  const Rgb chosen_flat = tasks::random_colour(draws_), other_flat = tasks::random_colour(draws_);
+  // Neither silhouettes nor what is behind them are black or white: those would be masks.
+  const Rgb chosen_flat = tasks::plain_ground(draws_), other_flat = tasks::plain_ground(draws_);
   const Thing chosen_new = random_thing(4, 70), other_new = random_thing(4, 70);
   const tasks::SpriteLook chosen_look = random_look(), other_look = random_look();
   for (std::size_t k = 0; k < after.things.size(); ++k) {

@@ -65,7 +65,7 @@ TEST_CASE("a motion file is read, and its joints are where the angles say", "[pr
   CHECK(motion.joints[2].parent == 1);
   CHECK(motion.joints[3].parent == 0);
   CHECK(motion.frames == 3);
-  CHECK(std::abs(motion.frame_seconds - 0.04) < 1e-9);
+  CHECK(std::abs(motion.frame_seconds - 0.04) < 1e-6);
 
   const auto rest = motion.places(0);
   CHECK(near(rest[0], {0, 0, 0}));
