@@ -198,7 +198,7 @@ class ClipMaker {
   }
 
   /// A scene that becomes another: by a cut, a blend, a wipe or tiles. The other scene shares shapes with the first:
-  /// surfaces change or go plain, the ground is replaced, things leave, come, move or are mirrored.
+  /// surfaces change or go plain, the ground is replaced, things leave, come or move.
   void change_of_scene() {
     Stage before = random_stage(1, 6, 40);
     // One or two kinds of surface, so that "all of a kind" can change at once.
@@ -230,12 +230,9 @@ class ClipMaker {
       if ((edit == 1 || edit == 2) && draws_.chance(128)) a.body.border = 0;
     }
     if (draws_.chance(24)) after.actors.push_back(random_stage(1, 1).actors.front());
+    // Things that all move at once, but never to the places of a mirrored picture: that is a task of its own.
     if (draws_.chance(24)) {
-      for (Actor& a : after.actors) {
-        a.motion.start.x = width_ - a.motion.start.x;
-        a.motion.start.angle = -a.motion.start.angle;
-        a.motion.vx = -a.motion.vx;
-      }
+      for (Actor& a : after.actors) a.motion.start.x += a.motion.start.x < width_ / 2 ? width_ / 2 : -width_ / 2;
     }
     const SceneChange change(draws_, spec_);
     std::vector<std::uint8_t> other(frame(0).size());
