@@ -168,7 +168,7 @@ Placement MediaClip::random_window(const Sprite& picture) {
   const auto w = static_cast<float>(picture.width()), h = static_cast<float>(picture.height());
   const auto cw = static_cast<float>(spec_.width), ch = static_cast<float>(spec_.height);
   const float least = std::max(cw / (w - 2), ch / (h - 2));
-  const float scale = least * static_cast<float>(draws_.between(256, 520)) / 256;
+  const float scale = least * static_cast<float>(draws_.between(256, 420)) / 256;
   const float free_x = w - 2 - cw / scale, free_y = h - 2 - ch / scale;
   const float cx = 1 + cw / scale / 2 + free_x * static_cast<float>(draws_.below(257)) / 256;
   const float cy = 1 + ch / scale / 2 + free_y * static_cast<float>(draws_.below(257)) / 256;
