@@ -482,7 +482,8 @@ void MediaClip::scenes() {
       default: break;
     }
   }
-  const tasks::SceneChange change(draws_, spec_);
+  tasks::SceneChange change(draws_, spec_);
+  change.cut = tasks::frames_before_cut(spec_);  // where few-shot tasks have theirs
   std::vector<std::uint8_t> other(frame(0).size());
   for (int f = 0; f < spec_.frames; ++f) {
     const std::span<std::uint8_t> to = frame(f);

@@ -206,6 +206,29 @@ TEST_CASE("no clip of media shows a picture becoming its mask", "[pretrain]") {
   }
 }
 
+TEST_CASE("a good part of the changes of scene are cuts beside the middle frame", "[pretrain]") {
+  const support::TempDir folder;
+  make_media(folder / "media");
+  const ClipSpec spec;
+  const Corpus corpus(write_config(folder, all_media), "", spec);
+  std::vector<std::uint8_t> clip(spec.size());
+  const std::ptrdiff_t frame = 64 * 64 * 3;
+  int cuts = 0;
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    corpus.clip(ClipKind::scenes, 2, i, clip);
+    std::array<bool, 4> steps{};
+    for (std::size_t f = 0; f < 4; ++f) {
+      const auto from = clip.begin() + static_cast<std::ptrdiff_t>(f) * frame;
+      steps[f] = !std::equal(from, from + frame, from + frame);
+    }
+    // Reversed clips have theirs on the other side.
+    cuts += steps == std::array{false, true, false, false} || steps == std::array{false, false, true, false} ? 1 : 0;
+  }
+  // Half of them, less those whose things move as well.
+  CHECK(cuts > 60);
+  CHECK(cuts < 110);
+}
+
 TEST_CASE("configurations and media that are wrong get one sentence", "[pretrain]") {
   const support::TempDir folder;
   const std::string path = (folder / "corpus.json").string();
