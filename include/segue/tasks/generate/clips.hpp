@@ -7,26 +7,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "segue/core/error.hpp"
+#include "segue/core/config.hpp"
 #include "segue/tasks/draws.hpp"
 #include "segue/tasks/generate/blocks.hpp"
+#include "segue/tasks/generate/finish.hpp"
 #include "segue/tasks/generate/motion.hpp"
 #include "segue/tasks/generate/palette.hpp"
 #include "segue/tasks/generate/scene.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 namespace tasks {
-
-/// Extents of generated clips, 3 channels.
-struct ClipSpec {
-  int frames = 5, height = 64, width = 64;
-  constexpr std::size_t size() const {
-    return static_cast<std::size_t>(frames) * static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * 3;
-  }
-};
 
 namespace detail {
 
@@ -68,30 +60,15 @@ class ClipMaker {
     } else {
       moving_light();
     }
-    finish();
+    finish_clip(draws_, spec_, out_);
   }
 
  private:
-  std::span<std::uint8_t> frame(int f) {
-    const std::size_t size = spec_.size() / static_cast<std::size_t>(spec_.frames);
-    return out_.subspan(static_cast<std::size_t>(f) * size, size);
-  }
-
-  Texture ground_texture() {
-    Texture t = random_texture(draws_, 40);
-    // A ground's unit is half the picture, an object's its radius: the same frequencies give coarser patterns.
-    if (t.pattern != Pattern::Flat && t.pattern != Pattern::Gradient && draws_.chance(128)) t.frequency *= 2;
-    if (draws_.chance(90)) {
-      t.pattern = Pattern::Clouds;
-      t.frequency = draws_.between(200, 2400);
-      t.shade = draws_.between(0, 100);
-    }
-    return t;
-  }
+  std::span<std::uint8_t> frame(int f) { return clip_frame(spec_, out_, f); }
 
   Stage random_stage(int low, int high, int flat_chance = 60) {
     Stage stage;
-    stage.ground = ground_texture();
+    stage.ground = random_ground(draws_);
     stage.ground_motion.start = {width_ / 2, height_ / 2, 0, std::min(width_, height_) / 2, 256, 256};
     if (draws_.chance(50)) {
       stage.ground_motion.vx = draws_.between(-48, 48) * unit_ / 16;
@@ -221,7 +198,7 @@ class ClipMaker {
   }
 
   /// A scene that becomes another: by a cut, a blend, a wipe or tiles. The other scene shares shapes with the first:
-  /// surfaces change or go plain, the ground is replaced, things leave, come, move or are mirrored.
+  /// surfaces change or go plain, the ground is replaced, things leave, come or move.
   void change_of_scene() {
     Stage before = random_stage(1, 6, 40);
     // One or two kinds of surface, so that "all of a kind" can change at once.
@@ -240,8 +217,8 @@ class ClipMaker {
     if (draws_.chance(200)) before.ground_motion.vx = before.ground_motion.vy = 0;
     Stage after = before;
     const int ground_edit = draws_.below(4), chosen_edit = draws_.below(5), other_edit = draws_.below(5);
-    if (ground_edit == 1 || ground_edit == 2) after.ground = flat_texture(plain_ground());
-    if (ground_edit == 3) after.ground = ground_texture();
+    if (ground_edit == 1 || ground_edit == 2) after.ground = flat_texture(plain_ground(draws_));
+    if (ground_edit == 3) after.ground = random_ground(draws_);
     const Texture chosen_flat = flat_texture(random_colour(draws_)), other_flat = flat_texture(random_colour(draws_));
     const Texture chosen_new = random_texture(draws_), other_new = random_texture(draws_);
     for (std::size_t k = 0; k < after.actors.size(); ++k) {
@@ -253,55 +230,20 @@ class ClipMaker {
       if ((edit == 1 || edit == 2) && draws_.chance(128)) a.body.border = 0;
     }
     if (draws_.chance(24)) after.actors.push_back(random_stage(1, 1).actors.front());
+    // Things that all move at once, but never to the places of a mirrored picture: that is a task of its own.
     if (draws_.chance(24)) {
-      for (Actor& a : after.actors) {
-        a.motion.start.x = width_ - a.motion.start.x;
-        a.motion.start.angle = -a.motion.start.angle;
-        a.motion.vx = -a.motion.vx;
-      }
+      for (Actor& a : after.actors) a.motion.start.x += a.motion.start.x < width_ / 2 ? width_ / 2 : -width_ / 2;
     }
-    const int last = spec_.frames - 1, style = draws_.below(8), cut = draws_.between(1, std::max(last, 1));
-    const bool along_x = draws_.chance(128);
-    std::array<std::uint8_t, 16> tile{};
-    for (std::uint8_t& t : tile) t = static_cast<std::uint8_t>(draws_.below(256));
+    const SceneChange change(draws_, spec_);
     std::vector<std::uint8_t> other(frame(0).size());
     for (int f = 0; f < spec_.frames; ++f) {
-      const int share = last > 0 ? 256 * f / last : 0;
       const std::span<std::uint8_t> to = frame(f);
-      if (style < 4) {
-        show(f < (style < 2 ? (last + 1) / 2 : cut) ? before : after, f, nullptr);
-        canvas_.write(to);
-        continue;
-      }
-      show(before, f, nullptr);
+      show(change.cuts() && change.is_after(f) ? after : before, f, nullptr);
       canvas_.write(to);
+      if (change.cuts()) continue;
       show(after, f, nullptr);
       canvas_.write(other);
-      for (int y = 0; y < spec_.height; ++y) {
-        for (int x = 0; x < spec_.width; ++x) {
-          int k = share;
-          if (style == 6) k = (along_x ? 256 * x / spec_.width : 256 * y / spec_.height) < share ? 256 : 0;
-          if (style == 7) {
-            const int place = 4 * y / spec_.height * 4 + 4 * x / spec_.width;
-            k = tile[static_cast<std::size_t>(place)] < share ? 256 : 0;
-          }
-          const std::size_t at =
-              3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(spec_.width) + static_cast<std::size_t>(x));
-          for (std::size_t c = at; c < at + 3; ++c) {
-            to[c] = static_cast<std::uint8_t>(to[c] + (((other[c] - to[c]) * k) >> 8));
-          }
-        }
-      }
-    }
-  }
-
-  /// Plain grounds of changed scenes are neither near black nor near white: light shapes on black, or the reverse,
-  /// would be the masks of a segmentation task, and no clip may be an example of one.
-  Rgb plain_ground() {
-    for (;;) {
-      const Rgb c = random_colour(draws_);
-      const std::int32_t low = std::min({c.r, c.g, c.b}), high = std::max({c.r, c.g, c.b});
-      if (high >= 100 && low <= 155) return c;
+      change.mix_into(spec_, f, to, other);
     }
   }
 
@@ -338,64 +280,6 @@ class ClipMaker {
     }
   }
 
-  /// Whether a frame is nothing but near black and near white, some of each, and another is not: a picture and its
-  /// mask. Such clips lose their contrast.
-  bool turns_into_mask() {
-    int masks = 0;
-    for (int f = 0; f < spec_.frames; ++f) {
-      const std::span<std::uint8_t> bytes = frame(f);
-      std::size_t dark = 0, light = 0;
-      for (std::size_t i = 0; i < bytes.size(); i += 3) {
-        dark += std::max({bytes[i], bytes[i + 1], bytes[i + 2]}) < 48 ? 1 : 0;
-        light += std::min({bytes[i], bytes[i + 1], bytes[i + 2]}) > 207 ? 1 : 0;
-      }
-      masks += dark > 0 && light > 0 && 10 * (dark + light) > 3 * bytes.size() ? 1 : 0;
-    }
-    return masks > 0 && masks < spec_.frames;
-  }
-
-  /// Mirror, reversal, a permutation of the channels, saturation, contrast.
-  void finish() {
-    const std::size_t pixels = static_cast<std::size_t>(spec_.height) * static_cast<std::size_t>(spec_.width);
-    if (draws_.chance(128)) {
-      for (std::size_t row = 0; row < static_cast<std::size_t>(spec_.frames * spec_.height); ++row) {
-        std::uint8_t* first = out_.data() + row * static_cast<std::size_t>(spec_.width) * 3;
-        std::uint8_t* last = first + (spec_.width - 1) * 3;
-        for (; first < last; first += 3, last -= 3) std::swap_ranges(first, first + 3, last);
-      }
-    }
-    if (draws_.chance(64)) {
-      for (int f = 0; f < spec_.frames / 2; ++f) {
-        std::swap_ranges(frame(f).begin(), frame(f).end(), frame(spec_.frames - 1 - f).begin());
-      }
-    }
-    std::array<std::size_t, 3> order = {0, 1, 2};
-    if (draws_.chance(77)) draws_.shuffle(std::span<std::size_t>(order));
-    if (draws_.chance(90)) {  // the muted colours of photographs
-      const int keep = draws_.below(200);
-      for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec_.frames); ++i) {
-        std::uint8_t* p = out_.data() + 3 * i;
-        const int grey = (p[0] * 77 + p[1] * 150 + p[2] * 29) >> 8;
-        for (std::size_t c = 0; c < 3; ++c) p[c] = static_cast<std::uint8_t>(grey + (((p[c] - grey) * keep) >> 8));
-      }
-    }
-    const bool contrast = draws_.chance(60);
-    int low = contrast ? draws_.below(80) : 0, high = contrast ? draws_.between(176, 255) : 255;
-    if (turns_into_mask()) {
-      low = 64;
-      high = 191;
-    }
-    std::array<std::uint8_t, 256> curve{};
-    for (int v = 0; v < 256; ++v) {
-      curve[static_cast<std::size_t>(v)] = static_cast<std::uint8_t>(low + v * (high - low) / 255);
-    }
-    for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec_.frames); ++i) {
-      std::uint8_t* p = out_.data() + 3 * i;
-      const std::array<std::uint8_t, 3> from = {curve[p[0]], curve[p[1]], curve[p[2]]};
-      for (std::size_t c = 0; c < 3; ++c) p[c] = from[order[c]];
-    }
-  }
-
   Draws draws_;
   ClipSpec spec_;
   std::int32_t width_, height_, unit_;  // Q8 pixels
@@ -414,15 +298,7 @@ class ClipMaker {
 ///
 /// Cost: about 0.5 ms for 5 x 64 x 64 on one core. Raises InputError for a bad spec or an `out` of another size.
 inline void generate_clip(std::uint64_t seed, std::uint64_t index, const ClipSpec& spec, std::span<std::uint8_t> out) {
-  if (spec.frames < 1 || spec.height < 8 || spec.width < 8 || spec.height > 512 || spec.width > 512) {
-    throw_input(
-        "generate_clip", "spec",
-        std::to_string(spec.frames) + " frames of " + std::to_string(spec.width) + "x" + std::to_string(spec.height),
-        "1 frame or more of 8x8 to 512x512");
-  }
-  if (out.size() != spec.size()) {
-    throw_input("generate_clip", "out", std::to_string(out.size()) + " bytes", std::to_string(spec.size()));
-  }
+  check_clip(spec, out, "generate_clip");
   detail::ClipMaker(seed, index, spec).make(out);
 }
 
