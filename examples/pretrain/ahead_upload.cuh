@@ -29,6 +29,7 @@ class AheadUpload<segue::Cuda> {
 
   void begin(segue::Exec<segue::Cuda>& exec, const std::vector<std::uint8_t>& host, const segue::Shape<5>& shape) {
     using segue::detail::cuda_check;
+    cuda_check(cudaSetDevice(exec.device()), "AheadUpload");  // whichever thread this is
     if (stream_ == nullptr) {
       cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "AheadUpload");
       cuda_check(cudaEventCreateWithFlags(&arrived_, cudaEventDisableTiming), "AheadUpload");

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "ahead_upload.hpp"
-#include "clip_stream.hpp"
+#include "pretrain/clip_stream.hpp"
+#include "pretrain/corpus.hpp"
 #include "segue/ops/elementwise.hpp"
 #include "segue/ops/pixels.hpp"
 #include "segue/train/batch.hpp"
@@ -25,7 +27,7 @@ class ClipSource {
   using T = typename P::compute;
   using Device = typename P::Device;
 
-  ClipSource(const Corpus& corpus, StreamOptions options, std::int64_t text_dim)
+  ClipSource(const Corpus& corpus, ClipStreamOptions options, std::int64_t text_dim)
       : corpus_(corpus), options_(options), text_dim_(text_dim) {}
 
   std::int64_t batch_size() const { return options_.batch; }
@@ -46,20 +48,28 @@ class ClipSource {
     const segue::Shape<5> shape{b, f, h, w, 3};
     segue::ops::normalize_pixels(exec, bytes(exec, index, shape), batch.clips.view());
     segue::ops::copy(exec, batch.clips.cview().slice(2, 0, 1), batch.condition.view().slice(1, 1, 4).slice(2, 0, 1));
-    // The next batch goes on its way, and comes while the device works on this one.
-    ahead_.finish();
-    ahead_.begin(exec, stream_->next(), shape);
+    // The next batch is fetched and goes on its way while the device works on this one.
+    fetching_ = std::async(std::launch::async, [this, &exec, shape] {
+      ahead_.finish();
+      ahead_.begin(exec, stream_->next(), shape);
+    });
   }
 
-  std::string describe(segue::Exec<Device>&) const { return corpus_.describe() + ", " + options_.describe(); }
+  std::string describe(segue::Exec<Device>&) const {
+    return corpus_.describe() + ", seed " + std::to_string(options_.seed) + ", each clip " +
+           std::to_string(options_.reuse) + " times";
+  }
 
  private:
   /// The bytes of a batch, where the device reads them.
   segue::View<const std::uint8_t, 5, typename P::Space> bytes(segue::Exec<Device>& exec, std::uint64_t index,
                                                               const segue::Shape<5>& shape) {
+    if (fetching_.valid()) fetching_.get();
     if (!stream_ || index != next_) {
       ahead_.release();
-      stream_ = std::make_unique<ClipStream>(corpus_, options_, index);
+      ClipStreamOptions from_here = options_;
+      from_here.first_step = index;
+      stream_ = std::make_unique<ClipStream<Corpus>>(corpus_, from_here);
       ahead_.begin(exec, stream_->next(), shape);
     }
     next_ = index + 1;
@@ -67,11 +77,12 @@ class ClipSource {
   }
 
   const Corpus& corpus_;
-  StreamOptions options_;
+  ClipStreamOptions options_;
   std::int64_t text_dim_;
-  std::unique_ptr<ClipStream> stream_;
+  std::unique_ptr<ClipStream<Corpus>> stream_;
   std::uint64_t next_ = 0;
-  AheadUpload<Device> ahead_;  // after the stream, whose memory it lets go of first
+  AheadUpload<Device> ahead_;   // after the stream, whose memory it lets go of first
+  std::future<void> fetching_;  // the last to come and the first to go: it uses both
 };
 
 }  // namespace pretrain

@@ -48,7 +48,7 @@ using Objective = train::FlowMatchingObjective<segue::schedulers::LogitNormalTim
 using Trainer = train::Trainer<Policy, Model, ClipSource<Policy>, Objective>;
 
 /// Clips of the held-out losses, and those of them that the sheet shows.
-constexpr std::int64_t kHeldOut = 64, kShown = 8;
+constexpr int kHeldOut = 64, kShown = 8;
 
 segue::models::WanConfig model_config(const Options& options) {
   segue::models::WanConfig config;
@@ -92,7 +92,7 @@ void save_samples(segue::Context<Policy>& ctx, const Model& model, const train::
                   const std::string& path) {
   auto& exec = ctx.exec();
   segue::Shape<5> shape = batch.clips.shape();
-  shape[0] = std::min(shape[0], kShown);
+  shape[0] = std::min<std::int64_t>(shape[0], kShown);
   auto noise = exec.empty<Policy::accum, 5>(shape);
   segue::ops::fill_normal(exec, noise.view(), segue::RandomKey{0, 0xA0000000u, 0});
   segue::schedulers::FlowMatching<> scheduler{.grid = {.shift = shift}};
@@ -175,8 +175,8 @@ void train_backbone(const Options& options) {
                        std::string(device_name) + ", which this program was built for");
   const segue::models::WanConfig config = model_config(options);
   const tasks::ClipSpec spec{options.frames, options.size, options.size};
-  const Corpus corpus(options.corpus, options.data, spec);
-  if (const std::string note = corpus.note(); !note.empty()) std::printf("%s\n", note.c_str());
+  const Corpus corpus(options.corpus, options.media, spec);
+  std::printf("%s\n", corpus.describe().c_str());
 
   segue::Exec<Device> exec(segue::Exec<Device>::Options{.threads = options.threads, .seed = options.seed});
   segue::Context<Policy> ctx(exec);
@@ -189,8 +189,8 @@ void train_backbone(const Options& options) {
     segue::models::load_weights(model, exec, segue::models::open_wan_folder(options.init).weights);
   }
 
-  StreamOptions stream{
-      .seed = options.seed, .batch = options.batch, .workers = options.workers, .reuse = options.reuse};
+  ClipStreamOptions stream{
+      .seed = options.seed, .batch = options.batch, .threads = options.workers, .reuse = options.reuse};
   ClipSource<Policy> source(corpus, stream, config.text_dim);
   segue::make_directories(options.out);
   Objective objective;

@@ -10,10 +10,10 @@ namespace {
 example::CommandLine<Options> command_line() {
   example::CommandLine<Options> c;
   c.text("--out", "DIR", "where checkpoint, log, samples and weights go (default out/pretrain)", &Options::out);
-  c.text("--corpus", "FILE", "what clips are made of, and in which shares (default: examples/pretrain/corpus.json)",
+  c.text("--corpus", "FILE", "what clips are made of, e.g. examples/pretrain/corpus.json (default: no media needed)",
          &Options::corpus);
-  c.text("--data", "DIR", "the folder in which the corpus finds its sprites, cut-outs, motions and films",
-         &Options::data);
+  c.text("--media", "DIR", "the folder of the corpus' sprites, cut-outs, motions and films (default: what it says)",
+         &Options::media);
   c.text("--init", "DIR", "start from the weights of this Wan folder instead of random ones", &Options::init);
   c.number("--heads", "N", "attention heads of 64 (default 5)", &Options::heads, 1, 64);
   c.number("--layers", "N", "blocks (default 6)", &Options::layers, 1, 100);
@@ -37,7 +37,7 @@ example::CommandLine<Options> command_line() {
            &Options::threads, 1, 4096);
   c.number("--workers", "N", "threads that draw clips (default: all); results do not depend on it", &Options::workers,
            1, 4096);
-  c.number("--reuse", "N", "how often a clip is shown on average (default 1)", &Options::reuse, 1, 1000);
+  c.number("--reuse", "N", "how often a clip is shown on average (default 1)", &Options::reuse, 1.0, 1000.0);
   c.number("--sheet-every", "N", "steps between held-out losses and sample sheets (default 500)", &Options::sheet_every,
            1, 100000000);
   c.number("--checkpoint-seconds", "X", "seconds between checkpoints (default 60)", &Options::checkpoint_seconds, 1.0,

@@ -10,8 +10,8 @@ namespace pretrain {
 /// What the command line says; defaults are those of `--help`.
 struct Options {
   std::string out = "out/pretrain";
-  std::string corpus;  ///< empty: the one beside this program's sources
-  std::string data;    ///< the folder that the corpus' media lie in; empty: none
+  std::string corpus;  ///< empty: what needs no media
+  std::string media;   ///< empty: where the corpus says
   std::string init;    ///< empty: random weights
   std::string device;  ///< empty: the one that the program was built for
 
@@ -34,7 +34,7 @@ struct Options {
 
   int threads = 0;
   int workers = 0;  ///< threads that draw clips; 0: all the processor has
-  int reuse = 1;
+  double reuse = 1;
   int sheet_every = 500;
   double checkpoint_seconds = 60;
   bool resume = false;
