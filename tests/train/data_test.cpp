@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "segue/ops/cpu/elementwise.hpp"
+#include "segue/ops/cpu/pixels.hpp"
 #include "segue/train/clip_spec.hpp"
 #include "segue/train/codec.hpp"
 #include "segue/train/jsonl_log.hpp"

@@ -25,8 +25,8 @@ auto add_table(C& ctx, const W& table, const X& x) {
                 shape_string(Shape<3>{s, n, c}) + " or " + shape_string(Shape<3>{s, 1, c}));
   auto y = ctx.template empty<T, 3>({s, n, c});
   // What is broadcast has a stride of zero. Rows of x that lie together are added at once, others one by one.
-  const bool whole = xt.extent(1) == n && (xt.stride(1) == c || n == 1);
-  const std::int64_t parts = whole ? 1 : n, width = whole ? n * c : c;
+  const bool together = xt.extent(1) == n && (xt.stride(1) == c || n == 1);
+  const std::int64_t parts = together ? 1 : n, width = together ? n * c : c;
   const std::int64_t x_step = xt.extent(1) == n ? xt.stride(1) : 0;
   for (std::int64_t i = 0; i < parts; ++i)
     ops::add(ctx.exec(), View<const T, 2, Space>(tt.data_handle() + i * tt.stride(1), {s, width}, {0, 1}),

@@ -171,11 +171,11 @@ void column_sums(Exec<Cuda>& exec, const char* op, std::int64_t rows, std::int64
   const int r = int_extent(op, "rows of x", rows), c = int_extent(op, "columns of x", columns);
   const int g = int_extent(op, "table rows", groups);
   const bool scattered = groups > 1 && group.group != nullptr;
-  const std::int64_t run = groups > 1 && !scattered ? std::min<std::int64_t>(group.rows_per_group.divisor(), rows) : rows;
-  const std::int64_t rows_a_chunk =
-      rows == 0   ? 0
-      : scattered ? ceil_div(rows, scattered_chunks(rows, columns, groups))
-                  : ceil_div(run, most_run_chunks(run, columns, groups));
+  const std::int64_t run =
+      groups > 1 && !scattered ? std::min<std::int64_t>(group.rows_per_group.divisor(), rows) : rows;
+  const std::int64_t rows_a_chunk = rows == 0   ? 0
+                                    : scattered ? ceil_div(rows, scattered_chunks(rows, columns, groups))
+                                                : ceil_div(run, most_run_chunks(run, columns, groups));
   const auto chunks = static_cast<int>(rows == 0 ? 0 : ceil_div(run, rows_a_chunk));
   A* const partials = reinterpret_cast<A*>(scratch);
   if (chunks > 0) {

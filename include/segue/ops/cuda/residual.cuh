@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(256) gated_rows(int rows, int columns, Rows<co
   store_as<N>(y(r) + c, out);
 }
 
-/// What a row adds to the gradient of its gate.
+/// What a row adds to the gradient of its gate: dy·h, or dy where h is absent.
 template <class T>
 struct GateTerms {
   Rows<const T> dy, h;
@@ -42,14 +42,16 @@ struct GateTerms {
   };
   template <bool Aligned, int N>
   __device__ __forceinline__ Loaded<N> load(int r, int c, int n) const {
-    return {load_pack<Aligned, N, T>(dy(r) + c, n), load_pack<Aligned, N, T>(h(r) + c, n)};
+    Loaded<N> loaded{load_pack<Aligned, N, T>(dy(r) + c, n), {}};
+    if (h.data) loaded.h = load_pack<Aligned, N, T>(h(r) + c, n);
+    return loaded;
   }
 
   template <bool Aligned, int N, class A>
   __device__ __forceinline__ void of(const Loaded<N>& loaded, int, int, int, Pack<A, N> (&out)[1]) const {
     const Pack<A, N> a = widen<A>(loaded.dy), b = widen<A>(loaded.h);
 #pragma unroll
-    for (int i = 0; i < N; ++i) out[0].v[i] = a.v[i] * b.v[i];
+    for (int i = 0; i < N; ++i) out[0].v[i] = h.data ? a.v[i] * b.v[i] : a.v[i];
   }
 };
 
