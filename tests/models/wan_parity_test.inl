@@ -78,14 +78,13 @@ void check_lora(const std::string& name) {
   int compared = 0;
   support::for_each_parameter(g.model, [&](const std::string& leaf, const auto& parameter) {
     INFO(leaf);
-    REQUIRE(parameter.slot().filled());
     ++compared;
-    // With one text token the gradient of attn2's q and k is zero, and rounding noise here and there.
+    // With one text token nothing depends on attn2's q and k: no gradient here, and rounding noise there.
     if (name == "wan_i2v" && (support::contains(leaf, "attn2.to_q") || support::contains(leaf, "attn2.to_k"))) {
-      double most = 0;
-      for (const double g_i : support::values_of(parameter.slot().grad())) most = std::max(most, std::fabs(g_i));
-      CHECK(most < 1e-6);
+      CHECK_FALSE(parameter.slot().filled());
+      for (const double g_i : g.recorded.values("lora_grad." + leaf)) CHECK(std::fabs(g_i) < 1e-6);
     } else {
+      REQUIRE(parameter.slot().filled());
       CHECK(error_against(parameter.slot().grad(), g.recorded, "lora_grad." + leaf) < tolerance_sum);
     }
   });

@@ -67,5 +67,41 @@ auto residual(C& ctx, const X& x, const H& h) {
   return gated_residual(ctx, x, h, Gate<Tensor<float, 2, typename C::Space>>{});
 }
 
+/// y = x + row of its sample, the same for all its tokens. x: (S, T, C), row: (S, C), of one dtype.
+template <class C, Value X, Value R>
+auto add_to_tokens(C& ctx, const X& x, const R& row) {
+  using T = detail::value_t<X>;
+  using Space = typename C::Space;
+  static_assert(std::is_same_v<T, detail::value_t<R>>,
+                "add_to_tokens: x and row must have one dtype; cast one of them");
+  const auto& xt = value_of(x);
+  const auto& rt = value_of(row);
+  const ops::Gate<T, Space> gate{rt.cview(), {}, xt.extent(1)};
+  if (rt.extent(0) != xt.extent(0))
+    throw_input("add_to_tokens", "shape of row", shape_string(rt.shape()),
+                shape_string(Shape<2>{xt.extent(0), xt.extent(2)}));
+  auto y = ctx.template rows<T, 3>(xt.shape());
+  ops::gated_residual_forward(ctx.exec(), rows_of(xt.cview(), "add_to_tokens"), {}, gate, rows_of(y.view()));
+  if constexpr (!any_var<X, R>) {
+    return y;
+  } else {
+    if (!ctx.records(x, row)) return detail::constant<X, R>(std::move(y));
+    return ctx.record(
+        std::move(y), [rt, gx = ctx.target(x), gr = ctx.target(row)](auto& ex, const Tensor<T, 3, Space>& dy) {
+          if (gr) {
+            const auto dr = gr.open(ex, rt.shape());
+            const auto rows = rows_of(dy.cview());
+            const auto scratch =
+                detail::scratch(ex, static_cast<std::size_t>(ops::gated_residual_backward_workspace_bytes<T>(
+                                        ex, rows.extent(0), rows.extent(1), rt.extent(0))));
+            ops::gated_residual_backward(ex, rows, {}, ops::Gate<T, Space>{rt.cview(), {}, dy.extent(1)},
+                                         View<T, 2, Space>{}, ops::GradMode::overwrite, dr.value.view(), dr.mode,
+                                         scratch.view());
+          }
+          if (gx) gx.add(ex, dy);
+        });
+  }
+}
+
 }  // namespace functional
 SEGUE_NAMESPACE_END

@@ -57,7 +57,8 @@ struct WanBlock {
   }
 
   /// x: (B, T, dim), text: (B, L, dim), time: (S, 6, dim) -> (B, T, dim). image: (B, Li, dim), or empty in a model
-  /// without that branch.
+  /// without that branch. Cross-attention to one token of text is that token's value for every token of x, and costs
+  /// next to nothing.
   template <class C, Value X, Value E, Value M>
   auto operator()(C& ctx, const X& x, const E& text, const M& time, const TokenGroups<Space>& tokens,
                   const RotaryTable<Space>& rope, const E& image = {}) const {
@@ -76,7 +77,11 @@ struct WanBlock {
       const auto h = modulated(x, scale, shift);
       return gated(x, attn1(ctx, h, h, rope), gate);
     }(scale_msa, shift_msa, gate_msa);
-    if (cross_attn_norm) {
+    if (attn2.is_same_for_all(text)) {
+      y = functional::add_to_tokens(
+          ctx, y,
+          functional::reshape<2>(ctx, attn2.answer_for_all(ctx, text), {value_of(y).extent(0), value_of(y).extent(2)}));
+    } else if (cross_attn_norm) {
       const auto h = functional::layer_norm(ctx, y, nn::use(norm2_weight), nn::use(norm2_bias),
                                             functional::Unmodulated<Space>{}, eps);
       y = functional::residual(ctx, y, attn2(ctx, h, text, RotaryTable<Space>{}, {}, image));

@@ -67,6 +67,17 @@ struct Attention {
     return to_out(ctx, y);
   }
 
+  /// Whether every query gets the same answer: attention to a single key is its value.
+  template <class K>
+  bool is_same_for_all(const K& kv) const {
+    return value_of(kv).extent(1) == 1 && !attends_to_image();
+  }
+  /// That answer: kv (B, 1, dim) -> (B, 1, dim). Queries and keys have no part in it and learn nothing from it.
+  template <class C, Value K>
+  auto answer_for_all(C& ctx, const K& kv) const {
+    return to_out(ctx, to_v(ctx, kv));
+  }
+
   void visit(auto&& v) {
     v("to_q", to_q);
     v("to_k", to_k);
