@@ -95,7 +95,11 @@ void Task::read_grids(const tasks::Arc& arc, const Options& options) {
   const bool single = segue::is_file(options.arc);
   const int shots = single && !options.shots_given ? arc.available() : options.shots;
   geometry_ = arc.geometry();
-  for (const tasks::GridPair& pair : arc.train(shots)) train_.push_back(arc.render(pair));
+  for (const tasks::GridPair& pair : arc.train(shots)) {
+    train_.push_back(arc.render(pair));
+    train_inputs_.push_back(pair.input);
+    train_truths_.push_back(pair.output);
+  }
   for (const tasks::GridPair& pair : arc.test(shots)) {
     test_.push_back(arc.render(pair));
     inputs_.push_back(pair.input);

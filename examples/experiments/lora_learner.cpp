@@ -1,0 +1,61 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+
+#include "fit.hpp"
+
+namespace experiments {
+namespace {
+
+class LoraLearner final : public Learner {
+ public:
+  LoraLearner(const std::string& model, const fewshot::Options& options, Mode mode)
+      : mode_(mode),
+        engine_(model, options, mode == Mode::pretrained ? fewshot::Start::pretrained : fewshot::Start::random) {}
+
+  Fitted fit(const fewshot::Task& task, const fewshot::Options& options, AskLoss ask,
+             const std::function<void(double)>& watch) override {
+    engine_.remove_adapters();
+    if (mode_ == Mode::random) engine_.draw_weights(options.seed);
+    engine_.add_adapter(options);
+    return fit_engine(engine_, task, options, ask, watch);
+  }
+
+ private:
+  Mode mode_;
+  fewshot::Engine engine_;
+};
+
+std::string device_name_text() {
+#if defined(__CUDACC__)
+  int device = 0;
+  cudaDeviceProp properties{};
+  segue::cuda_check(cudaGetDevice(&device), "experiments");
+  segue::cuda_check(cudaGetDeviceProperties(&properties, device), "experiments");
+  return properties.name;
+#else
+  std::string name = "a processor without a name";
+  if (std::FILE* info = std::fopen("/proc/cpuinfo", "re")) {
+    char line[512];
+    while (std::fgets(line, sizeof line, info)) {
+      const std::string text(line);
+      if (!text.starts_with("model name")) continue;
+      const std::size_t from = text.find(": ");
+      if (from != std::string::npos) name = text.substr(from + 2, text.find('\n') - from - 2);
+      break;
+    }
+    std::fclose(info);
+  }
+  return name;
+#endif
+}
+
+}  // namespace
+
+std::unique_ptr<Learner> make_lora_learner(const std::string& model, const fewshot::Options& options, Mode mode) {
+  return std::make_unique<LoraLearner>(model, options, mode);
+}
+
+Machine machine() { return {fewshot::device_name, fewshot::Policy::Precision::name, device_name_text()}; }
+
+}  // namespace experiments
