@@ -54,8 +54,13 @@ LineChart line_chart_of(const RowSummary& row) {
   };
   for (const ModeLook& m : kModes) add(m.label, m.look, [&](const Point& p) { return spread_of_mode(p, m.mode); });
   const auto baseline = [](const Baseline* b) { return b ? std::optional(one_value(b->value)) : std::nullopt; };
-  add("best rule, no network", Look::best_rule,
-      [&](const Point& p) { return baseline(p.best(row.higher_is_better())); });
+  // Where copying is the only rule, its own line says it all.
+  const bool rules =
+      std::any_of(row.points.begin(), row.points.end(), [](const Point& p) { return p.baselines.size() > 1; });
+  if (rules) {
+    add("best rule, no network", Look::best_rule,
+        [&](const Point& p) { return baseline(p.best(row.higher_is_better())); });
+  }
   add("copy of the input", Look::copy_input, [&](const Point& p) { return baseline(p.find("copy_input")); });
   const auto figures = [&](const std::string& label, Look look, const FigureByShots& known) {
     add(label, look, [&](const Point& p) {

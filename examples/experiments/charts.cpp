@@ -43,6 +43,30 @@ Rgb colour_of(Look look) {
 bool is_figure(Look look) { return look == Look::paper || look == Look::yardstick; }
 bool is_rule(Look look) { return look == Look::best_rule || look == Look::copy_input; }
 
+/// Corners of the mark; 0: a disc.
+int corners_of(Look look) {
+  switch (look) {
+    case Look::random: return 4;
+    case Look::scratch: return 3;
+    case Look::paper: return 5;
+    case Look::yardstick: return 6;
+    default: return 0;
+  }
+}
+
+double dash_of(Look look) { return look == Look::best_rule ? 14 : look == Look::copy_input ? 5 : 0; }
+
+/// What is drawn at one number of pairs lies side by side, so that nothing hides another.
+double nudge_of(Look look) {
+  switch (look) {
+    case Look::pretrained: return -16;
+    case Look::random: return 16;
+    case Look::yardstick: return -40;
+    case Look::paper: return 40;
+    default: return 0;
+  }
+}
+
 enum class Align : std::uint8_t { left, centre, right };
 
 class Canvas {
@@ -87,7 +111,7 @@ class Canvas {
     cairo_new_path(cairo_);
     if (corners == 0) cairo_arc(cairo_, x, y, radius, 0, 2 * M_PI);
     for (int i = 0; i < corners; ++i) {
-      const double angle = 2 * M_PI * i / corners - M_PI / 2 + (corners == 4 ? 0 : 0);
+      const double angle = 2 * M_PI * i / corners - M_PI / 2;
       cairo_line_to(cairo_, x + radius * std::cos(angle), y + radius * std::sin(angle));
     }
     cairo_close_path(cairo_);
@@ -177,32 +201,34 @@ std::string tick_text(double value, double step) {
   return text;
 }
 
-void draw_sample(Canvas& canvas, Look look, double x, double y) {
+void draw_mark(Canvas& canvas, Look look, double x, double y) {
+  canvas.mark(x, y, 11, corners_of(look));
+  if (!is_figure(look)) return;
+  // Figures of others are hollow.
+  canvas.colour({1, 1, 1});
+  canvas.mark(x, y, 6, corners_of(look));
   canvas.colour(colour_of(look));
-  if (!is_figure(look))
-    canvas.line(x, y, x + 56, y, is_rule(look) ? 4 : 5, look == Look::best_rule ? 14 : is_rule(look) ? 5 : 0);
-  if (!is_rule(look))
-    canvas.mark(x + 28, y, 11,
-                look == Look::random      ? 4
-                : look == Look::scratch   ? 3
-                : look == Look::paper     ? 5
-                : look == Look::yardstick ? 6
-                                          : 0);
 }
 
-void draw_line(Canvas& canvas, const Series& s, const std::vector<double>& xs, const auto& y_of, double nudge) {
-  const bool rule = is_rule(s.look), figure = is_figure(s.look);
+void draw_sample(Canvas& canvas, Look look, double x, double y) {
+  canvas.colour(colour_of(look));
+  if (!is_figure(look)) canvas.line(x, y, x + 56, y, is_rule(look) ? 4 : 5, dash_of(look));
+  if (!is_rule(look)) draw_mark(canvas, look, x + 28, y);
+}
+
+void draw_series(Canvas& canvas, const Series& s, const std::vector<double>& xs, const auto& y_of) {
+  const bool rule = is_rule(s.look);
+  const double nudge = nudge_of(s.look);
   canvas.colour(colour_of(s.look));
   std::size_t last = s.values.size();
   for (std::size_t i = 0; i < s.values.size(); ++i) {
     if (!s.values[i]) continue;
     const double x = xs[i] + nudge, y = y_of(s.values[i]->mean);
-    if (last < i && !figure) {
-      const double dash = s.look == Look::best_rule ? 14 : rule ? 5 : 0;
-      canvas.line(xs[last] + nudge, y_of(s.values[last]->mean), x, y, rule ? 4 : 5, dash);
+    if (last < i && !is_figure(s.look)) {
+      canvas.line(xs[last] + nudge, y_of(s.values[last]->mean), x, y, rule ? 4 : 5, dash_of(s.look));
     }
     // A rule that is known at one place only still needs to be seen.
-    if (rule && s.values.size() == 1) canvas.line(x - 60, y, x + 60, y, 4, s.look == Look::best_rule ? 14 : 5);
+    if (rule && s.values.size() == 1) canvas.line(x - 60, y, x + 60, y, 4, dash_of(s.look));
     if (s.values[i]->count > 1) {
       const double low = y_of(s.values[i]->low), high = y_of(s.values[i]->high);
       canvas.line(x, low, x, high, 3);
@@ -212,13 +238,7 @@ void draw_line(Canvas& canvas, const Series& s, const std::vector<double>& xs, c
     last = i;
   }
   for (std::size_t i = 0; i < s.values.size(); ++i) {
-    if (!s.values[i] || rule) continue;
-    const int corners = s.look == Look::random      ? 4
-                        : s.look == Look::scratch   ? 3
-                        : s.look == Look::paper     ? 5
-                        : s.look == Look::yardstick ? 6
-                                                    : 0;
-    canvas.mark(xs[i] + nudge, y_of(s.values[i]->mean), 11, corners);
+    if (s.values[i] && !rule) draw_mark(canvas, s.look, xs[i] + nudge, y_of(s.values[i]->mean));
   }
 }
 
@@ -248,12 +268,8 @@ void draw(const LineChart& chart, const std::string& path) {
   canvas.upright_text(44, (top + bottom) / 2, chart.y_label, kFont);
 
   double key = top + 24;
-  double nudge = -16;
   for (const Series& s : chart.series) {
-    // Bars of spread side by side, so that none hides another.
-    const bool mode = !is_rule(s.look) && !is_figure(s.look);
-    draw_line(canvas, s, xs, y_of, mode ? nudge : 0);
-    if (mode) nudge += 16;
+    draw_series(canvas, s, xs, y_of);
     draw_sample(canvas, s.look, right + 36, key - 8);
     canvas.colour({0.15, 0.15, 0.15});
     canvas.text(right + 108, key, s.label, kFont, Align::left);

@@ -28,8 +28,8 @@ std::vector<std::string> parts_of(const Json& identity) {
 
 std::string kind_of(const std::string& part) { return part.substr(0, part.find('=')); }
 
-/// The cells by their settings, those of the newest model and device alone.
-std::map<std::string, const Json*> newest(std::span<const Json> cells, std::size_t& stale) {
+/// The cells by their settings, searches too; those of the newest model and device alone.
+std::map<std::string, const Json*> newest(std::span<const Json> cells, Summary& summary) {
   std::map<std::string, std::pair<std::string, std::string>> latest;  // kind -> date, part
   for (const Json& cell : cells) {
     for (const std::string& part : parts_of(cell.at("identity", kWhere))) {
@@ -43,9 +43,10 @@ std::map<std::string, const Json*> newest(std::span<const Json> cells, std::size
     const bool current = std::all_of(parts.begin(), parts.end(),
                                      [&](const std::string& part) { return latest[kind_of(part)].second == part; });
     if (current) {
-      out.emplace(segue::io::dump_json(cell.at("settings", kWhere), -1), &cell);
+      const bool first = out.emplace(segue::io::dump_json(cell.at("settings", kWhere), -1), &cell).second;
+      if (first) summary.seconds += cell.get_or<double>("seconds", 0, kWhere);
     } else {
-      ++stale;
+      ++summary.stale;
     }
   }
   return out;
@@ -69,7 +70,6 @@ class Gatherer {
     const std::string date = text_of(*json, "date");
     if (summary_.first_date.empty() || date < summary_.first_date) summary_.first_date = date;
     summary_.last_date = std::max(summary_.last_date, date);
-    summary_.seconds += json->get_or<double>("seconds", 0, kWhere);
     if (json->contains("device")) summary_.devices.insert(text_of(*json, "device"));
     if (json->contains("model") && json->at("identity", kWhere).contains("weights"))
       summary_.models.insert(text_of(*json, "model"));
@@ -174,7 +174,7 @@ const Baseline* Point::find(std::string_view wanted) const {
 
 Summary summarise(const Table& table, std::span<const Json> cells) {
   Summary summary;
-  Gatherer gatherer(summary, newest(cells, summary.stale));
+  Gatherer gatherer(summary, newest(cells, summary));
   for (const Row& row : table.rows) {
     RowSummary out{&row, "", {}};
     const auto learn_score = [&](const Json* json) {
