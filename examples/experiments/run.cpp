@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <set>
@@ -58,7 +59,7 @@ std::string hash_of_files(const std::vector<std::string>& paths) {
 
 /// The folder of a model and what tells it from others.
 struct Backbone {
-  std::string path, config, weights;
+  std::string path, name, config, weights;
   int width = 0, height = 0;
 };
 
@@ -74,8 +75,14 @@ Backbone open_model(const std::string& given) {
   for (const std::string& name : segue::list_directory(folder.path)) {
     if (name.ends_with(".safetensors")) weights.push_back(join_path(folder.path, name));
   }
-  return {folder.path, hash_of_files({join_path(folder.path, "config.json"), spec_path}), hash_of_files(weights),
-          spec.width, spec.height};
+  // By way of the file's path, which has no slash at its end.
+  const std::string config = join_path(folder.path, "config.json");
+  return {folder.path,
+          std::filesystem::path(config).parent_path().filename().string(),
+          hash_of_files({config, spec_path}),
+          hash_of_files(weights),
+          spec.width,
+          spec.height};
 }
 
 /// Which model and device a result is of. Random weights do not depend on the file's.
@@ -156,6 +163,7 @@ class Driver {
       : settings_(settings), model_(open_model(settings.model)), device_(machine()), done_(cell_files(settings.out)) {
     groups_ = groups_of(table);
     const std::vector<int> shards = shards_of(groups_, settings.shards);
+    for (const std::string& folder : settings.with) done_.merge(cell_files(folder));
     std::set<std::string> taken;
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       if (shards[g] != settings.shard - 1) continue;
@@ -259,7 +267,7 @@ class Driver {
       json["test_items"] = task.test().size();
       json["notes"] = json_of(task.notes());
     } else {
-      json["model"] = model_.path;
+      json["model"] = model_.name;
       json["device"] = device_.name;
       const auto watch = [&](double share) { show(cell, place, share, begin); };
       try {

@@ -13,7 +13,7 @@ struct Settings {
   std::string table;
   std::string data;
   std::string out = "out/experiments";
-  std::vector<std::string> with;  ///< more folders whose cells a report takes
+  std::vector<std::string> with;  ///< more folders whose cells are taken as made
   std::string model;
   std::string only = "*";
   int shard = 1, shards = 1;

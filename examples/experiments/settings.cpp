@@ -4,6 +4,7 @@
 
 #include "common/command_line.hpp"
 #include "run.hpp"
+#include "segue/core/posix.hpp"
 
 namespace experiments {
 namespace {
@@ -23,8 +24,13 @@ example::CommandLine<Settings> command_line() {
   c.text("--table", "FILE", "the rows (default: table.json beside this program's source)", &Settings::table);
   c.text("--data", "DIR", "what ${data} stands for in the rows", &Settings::data);
   c.text("--out", "DIR", "where results go and are found again (default out/experiments)", &Settings::out);
-  c.custom("--with", "DIR", "for report: take the cells of this folder too; may be given more than once",
-           [](Settings& s, const std::string&, const std::string& value) { s.with.push_back(value); });
+  c.custom("--with", "DIR", "cells of this folder count as made, and a report takes them; may be given more than once",
+           [](Settings& s, const std::string& name, const std::string& value) {
+             if (!segue::is_directory(segue::join_path(value, "cells"))) {
+               segue::throw_input(name, value + " has no folder 'cells'");
+             }
+             s.with.push_back(value);
+           });
   c.text("--model", "DIR", "the backbone: a Wan folder (default: the one that ships)", &Settings::model);
   c.text("--only", "GLOB", "cells whose name, as --list shows it, fits; * and ? are known", &Settings::only);
   c.custom("--shard", "I/K", "the I-th of K parts of the work, for several processes or machines", set_shard);
@@ -43,7 +49,6 @@ Settings parse_settings(int argc, char** argv) {
   const bool report = argc > 1 && std::string_view(argv[1]) == "report";
   Settings settings = report ? command_line().parse(argc - 1, argv + 1) : command_line().parse(argc, argv);
   settings.report = report;
-  if (!report && !settings.with.empty()) segue::throw_input("--with", "is for report: experiments report --with DIR");
   if (settings.table.empty()) settings.table = SEGUE_TABLE_FILE;
   return settings;
 }

@@ -71,8 +71,11 @@ class Gatherer {
     if (summary_.first_date.empty() || date < summary_.first_date) summary_.first_date = date;
     summary_.last_date = std::max(summary_.last_date, date);
     if (json->contains("device")) summary_.devices.insert(text_of(*json, "device"));
-    if (json->contains("model") && json->at("identity", kWhere).contains("weights"))
-      summary_.models.insert(text_of(*json, "model"));
+    const Json& identity = json->at("identity", kWhere);
+    if (identity.contains("weights")) {
+      summary_.models.insert(
+          text_of(*json, "model").append(" (weights ").append(text_of(identity, "weights")).append(")"));
+    }
     if (json->contains("failed")) ++summary_.failed;
     return json;
   }

@@ -114,6 +114,9 @@ TEST_CASE("the program goes on where it stopped, shards agree with one run, and 
   REQUIRE(run(dir, to("parts") + "--shard 1/2").exit_code == 0);
   CHECK(results_in(out("parts")) == results);
 
+  // Cells of another folder need not be made again.
+  CHECK(contains(run(dir, to("more") + "--with '" + out("parts") + "'").output, "0 cells were made, none is left"));
+
   // Other weights leave what does not depend on them.
   Ran changed = run(dir, "--table '" + table + "' --out '" + out("whole") + "' --list --model '" + model + "'");
   CHECK(contains(changed.output, "0 of 9"));
@@ -144,7 +147,7 @@ TEST_CASE("the program refuses what is wrong in one line and with 2") {
   refused("--tabel x", "did you mean '--table'?");
   refused("--shard 3/2", "--shard: its value is '3'");
   refused("--shard 3", "expected I/K");
-  refused("--with x", "--with: is for report");
+  refused("--with '" + none + "'", "has no folder 'cells'");
   refused("--table '" + none + "'", none);
   refused("report --out '" + none + "'", "has no folder 'cells'");
   refused("--list --model '" + none + "'", none);

@@ -38,6 +38,7 @@ Json result(const Cell& cell, const std::string& rest, const std::string& weight
     json["identity"]["config"] = "c";
     if (cell.mode == Mode::pretrained) json["identity"]["weights"] = weights;
     json["device"] = "a processor";
+    json["model"] = "wan";
   }
   json["score_name"] = "iou";
   json["date"] = date;
@@ -92,6 +93,7 @@ TEST_CASE("a report gives means and extremes over seeds, marks the best rule, an
   CHECK(contains(text, "| b | 10 | missing | missing |  |  | **missing** |  |  |  |\n"));
   CHECK(contains(text, "copy_input 0.100, **otsu 0.600**, mean_mask 0.400"));
   CHECK(contains(text, "4 of 8 cells are there."));
+  CHECK(contains(text, "Device: a processor. Pretrained backbone: wan (weights w)."));
   CHECK(contains(text, "| a | 10 | pretrained | 16 | discrete | 0.1, 0.2 | 0.2 |\n"));
   CHECK_FALSE(contains(text, "| b | 10 | pretrained"));
 
