@@ -38,8 +38,8 @@ class Learner {
                      const std::function<void(double)>& watch) = 0;
 };
 
-/// Opens the folder of a model; only Mode::pretrained reads its weights.
-std::unique_ptr<Learner> make_lora_learner(const std::string& model, const fewshot::Options& options, Mode mode);
+/// Over the folder of a model, which the first fit opens; only Mode::pretrained reads its weights.
+std::unique_ptr<Learner> make_lora_learner(const std::string& model, Mode mode);
 std::unique_ptr<Learner> make_scratch_learner(const std::string& model, const fewshot::Options& options);
 
 /// What this program computes on: "cpu" or "cuda", the precision's name, and which processor or card that is.

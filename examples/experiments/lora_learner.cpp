@@ -9,21 +9,29 @@ namespace {
 
 class LoraLearner final : public Learner {
  public:
-  LoraLearner(const std::string& model, const fewshot::Options& options, Mode mode)
-      : mode_(mode),
-        engine_(model, options, mode == Mode::pretrained ? fewshot::Start::pretrained : fewshot::Start::random) {}
+  LoraLearner(std::string model, Mode mode) : model_(std::move(model)), mode_(mode) {}
 
   Fitted fit(const fewshot::Task& task, const fewshot::Options& options, AskLoss ask,
              const std::function<void(double)>& watch) override {
-    engine_.remove_adapters();
-    if (mode_ == Mode::random) engine_.draw_weights(options.seed);
-    engine_.add_adapter(options);
-    return fit_engine(engine_, task, options, ask, watch);
+    // A device may lay activations out for the largest rank that it has seen, and bits follow the layout: another rank
+    // gets another engine, so that no cell depends on those before it.
+    if (!engine_ || options.rank != rank_) {
+      engine_.reset();
+      engine_ = std::make_unique<fewshot::Engine>(
+          model_, options, mode_ == Mode::pretrained ? fewshot::Start::pretrained : fewshot::Start::random);
+      rank_ = options.rank;
+    }
+    engine_->remove_adapters();
+    if (mode_ == Mode::random) engine_->draw_weights(options.seed);
+    engine_->add_adapter(options);
+    return fit_engine(*engine_, task, options, ask, watch);
   }
 
  private:
+  std::string model_;
   Mode mode_;
-  fewshot::Engine engine_;
+  int rank_ = 0;
+  std::unique_ptr<fewshot::Engine> engine_;
 };
 
 std::string device_name_text() {
@@ -52,8 +60,8 @@ std::string device_name_text() {
 
 }  // namespace
 
-std::unique_ptr<Learner> make_lora_learner(const std::string& model, const fewshot::Options& options, Mode mode) {
-  return std::make_unique<LoraLearner>(model, options, mode);
+std::unique_ptr<Learner> make_lora_learner(const std::string& model, Mode mode) {
+  return std::make_unique<LoraLearner>(model, mode);
 }
 
 Machine machine() { return {fewshot::device_name, fewshot::Policy::Precision::name, device_name_text()}; }

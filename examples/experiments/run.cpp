@@ -229,8 +229,8 @@ class Driver {
   Learner& learner(Mode mode, const fewshot::Options& options) {
     std::unique_ptr<Learner>& learner = learners_[mode];
     if (!learner) {
-      learner = mode == Mode::scratch ? make_scratch_learner(model_.path, options)
-                                      : make_lora_learner(model_.path, options, mode);
+      learner =
+          mode == Mode::scratch ? make_scratch_learner(model_.path, options) : make_lora_learner(model_.path, mode);
     }
     return *learner;
   }
