@@ -36,7 +36,8 @@ Json Cell::settings() const {
   json["kind"] = name(kind);
   json["task"] = row->words;
   json["shots"] = shots;
-  if (kind != CellKind::search) json["test"] = row->test;
+  // A search asks none of them, but what is generated may depend on how many there are.
+  json["test"] = row->test;
   if (kind == CellKind::rules) return json;
   json["mode"] = name(mode);
   if (mode != Mode::scratch) json["rank"] = rank;

@@ -37,6 +37,7 @@ std::string score_label(const std::string& score) {
   if (score == "iou") return "IoU";
   if (score == "pck") return "PCK";
   if (score == "exact") return "exact match";
+  if (score == "path") return "exact path";
   if (score == "cell_accuracy") return "cell accuracy";
   if (score == "mae") return "mean absolute error (lower is better)";
   return "score";

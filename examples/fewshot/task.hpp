@@ -64,8 +64,7 @@ class Task {
   Figures notes_;
 
   std::optional<segue::tasks::ArcGeometry> geometry_;
-  std::vector<segue::tasks::Grid> inputs_, truths_;  // of the test items
-  std::vector<segue::tasks::Grid> train_inputs_, train_truths_;
+  std::vector<segue::tasks::Grid> inputs_, truths_, train_inputs_, train_outputs_;
 
   std::optional<segue::tasks::Keypoints> keypoints_;
   std::vector<segue::tasks::Pose> train_poses_, test_poses_;

@@ -16,7 +16,7 @@ Task Task::hold_out(std::span<const std::size_t> asked) const {
   const auto check = [&](bool has, std::size_t kept, const char* what) {
     if (has && kept != count) segue::throw_input(name_, what, std::to_string(kept), std::to_string(count));
   };
-  check(geometry_.has_value(), train_truths_.size(), "number of training grids");
+  check(geometry_.has_value(), train_outputs_.size(), "number of training grids");
   check(keypoints_.has_value(), train_poses_.size(), "number of training poses");
   Task out;
   out.name_ = name_;
@@ -29,7 +29,7 @@ Task Task::hold_out(std::span<const std::size_t> asked) const {
     (held ? out.test_ : out.train_).push_back(train_[i]);
     if (geometry_) {
       (held ? out.inputs_ : out.train_inputs_).push_back(train_inputs_[i]);
-      (held ? out.truths_ : out.train_truths_).push_back(train_truths_[i]);
+      (held ? out.truths_ : out.train_outputs_).push_back(train_outputs_[i]);
     }
     if (keypoints_) (held ? out.test_poses_ : out.train_poses_).push_back(train_poses_[i]);
   }
