@@ -35,24 +35,40 @@ using Device = Policy::Device;
 /// The closed set of patches this program is compiled for; a new one costs a line here.
 using Patches = segue::ops::PatchSet<segue::ops::Patch<1, 1, 1>, segue::ops::Patch<1, 2, 2>, segue::ops::Patch<1, 4, 4>,
                                      segue::ops::Patch<1, 8, 8>, segue::ops::Patch<1, 16, 16>>;
-using Model = segue::models::Wan<Policy, segue::adapters::LoraOnAll, Patches>;
 
-/// A frozen backbone in pixel space, and how pictures get into it and out of it.
-class Engine {
+/// Opens a Wan folder; refuses what this program is not compiled for (the model itself checks the patch).
+segue::models::WanFolder open_backbone(const std::string& path);
+
+/// How pictures get into the model of a folder. @throws segue::InputError for one that the options cannot feed.
+segue::train::ClipSpec read_spec(const segue::models::WanFolder& folder, const Options& options);
+
+/// Whether a model gets the folder's weights, or waits for `draw_weights`.
+enum class Start { pretrained, random };
+
+/// A backbone in pixel space, and how pictures get into it and out of it. `Adapters` says what of it can train.
+template <class Adapters>
+class BasicEngine {
  public:
+  using Model = segue::models::Wan<Policy, Adapters, Patches>;
+
   /// Opens a Wan folder, checks that this program can feed it, and reads its weights.
   /// @throws segue::InputError in one sentence for a folder that is none, a patch, head size or channels that do not
   /// fit.
-  Engine(const std::string& folder, const Options& options);
+  BasicEngine(const std::string& folder, const Options& options, Start start = Start::pretrained);
 
-  Engine(const Engine&) = delete;
-  Engine& operator=(const Engine&) = delete;
+  BasicEngine(const BasicEngine&) = delete;
+  BasicEngine& operator=(const BasicEngine&) = delete;
 
   segue::Context<Policy>& context() { return ctx_; }
   segue::Exec<Device>& exec() { return exec_; }
   Model& model() { return model_; }
   const segue::train::ClipSpec& spec() const { return spec_; }
 
+  /// Weights of a run from nothing (see models::initialize_wan), but an output projection that stays frozen is drawn
+  /// as the other linears are.
+  void draw_weights(std::uint64_t seed);
+
+  void remove_adapters();
   /// Puts the fresh adapter that the options describe on the model.
   void add_adapter(const Options& options);
 
@@ -65,7 +81,7 @@ class Engine {
                                        const std::function<void(std::size_t)>& watch = {});
 
  private:
-  Engine(const segue::models::WanFolder& folder, const Options& options);
+  BasicEngine(const segue::models::WanFolder& folder, const Options& options, Start start);
 
   segue::Exec<Device> exec_;
   segue::Context<Policy> ctx_;
@@ -73,7 +89,9 @@ class Engine {
   Model model_;
 };
 
-/// The weights that ship, if any.
-std::string default_model();
+/// The backbone is frozen; adapters train.
+using Engine = BasicEngine<segue::adapters::LoraOnAll>;
+using Model = Engine::Model;
+extern template class BasicEngine<segue::adapters::LoraOnAll>;
 
 }  // namespace fewshot

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "engine.hpp"
+#include "recipe.hpp"
 #include "report.hpp"
 #include "segue/adapters/diffusers_file.hpp"
 #include "segue/adapters/inject.hpp"
@@ -27,7 +28,6 @@ using segue::io::Json;
 
 namespace {
 
-using Objective = train::FlowMatchingObjective<segue::schedulers::LogitNormalTime>;
 using Trainer = train::Trainer<Policy, Model, train::InMemoryDataset<Policy>, Objective>;
 
 /// Columns of the contact sheet.
@@ -79,13 +79,7 @@ std::string make_out_folder(const Options& options, const std::string& name, con
 
 Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const Options& options,
                      const std::string& out) {
-  train::TrainerOptions t;
-  t.steps = options.steps;
-  t.lr = options.lr;
-  t.schedule = {.decay = train::LrDecay::linear, .warmup = std::min(options.steps / 10, 20)};
-  t.adamw.beta2 = 0.95;
-  t.adamw.weight_decay = 0;
-  t.seed = options.seed;
+  train::TrainerOptions t = recipe(options);
   t.log_path = join_path(out, "log.jsonl");
   t.checkpoint_path = join_path(out, "checkpoint.safetensors");
   t.checkpoint_every = options.checkpoint_every;
@@ -94,9 +88,7 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
   t.settings["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
   t.settings["dropout"] = options.dropout;
   t.settings["transition"] = tasks::name(options.transition);
-  Objective objective;
-  objective.times.shift = options.shift;
-  return Trainer(engine.context(), engine.model(), data, objective, t);
+  return Trainer(engine.context(), engine.model(), data, objective(options), t);
 }
 
 train::TrainReport fit(Trainer& trainer, const Options& options) {

@@ -3,6 +3,7 @@
 #include "options.hpp"
 
 #include "common/command_line.hpp"
+#include "segue/core/posix.hpp"
 #include "segue/tasks/named_task.hpp"
 
 namespace fewshot {
@@ -67,6 +68,7 @@ example::CommandLine<Options> command_line() {
            });
   c.number("--seed", "N", "initialisation and noise (default 0)", &Options::seed, 0, ~std::uint64_t{0} >> 1);
   c.number("--sample-steps", "N", "Euler steps an answer (default 6)", &Options::sample_steps, 1, 10000);
+  c.number("--sample-batch", "N", "items that are answered together (default 10)", &Options::sample_batch, 1, 4096);
   c.number("--shift", "X", "timestep shift of training and sampling: large is noisy (default 25)", &Options::shift,
            0.01, 100.0);
   c.number("--guidance", "X", "classifier-free guidance (default 1: none)", &Options::guidance, 0.0, 100.0);
@@ -118,5 +120,7 @@ std::string help_text() {
          "\nWrites adapter.safetensors, peft/, metrics.json, contact_sheet.png and report.html.\n"
          "Ctrl-C finishes the step, saves and exits with 130; --resume goes on. Bad input exits with 2.\n";
 }
+
+std::string default_model() { return segue::join_path(SEGUE_WEIGHTS_DIR, "wan-small"); }
 
 }  // namespace fewshot

@@ -51,6 +51,7 @@ struct Options {
   segue::tasks::Transition transition = segue::tasks::Transition::Discrete;
 
   int sample_steps = 6;
+  int sample_batch = 10;
   double shift = 25.0;
   double guidance = 1.0;
   std::string device;  ///< empty: the one that the program was built for
@@ -64,5 +65,8 @@ struct Options {
 Options parse_options(int argc, char** argv);
 
 std::string help_text();
+
+/// The weights that ship, if any.
+std::string default_model();
 
 }  // namespace fewshot

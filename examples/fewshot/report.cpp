@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 #include <string_view>
 
 #include "segue/io/base64.hpp"
@@ -174,17 +175,26 @@ Image contact_sheet(std::span<const SheetItem> items) {
   const int zoom = std::max(1, 96 / side);
   const int cell_w = items[0].input->width * zoom, cell_h = items[0].input->height * zoom;
   const int columns = static_cast<int>(items.size());
-  Image sheet{kCaption + columns * (cell_w + kGap) + kGap, 4 * (cell_h + kGap) + kGap, 3, {}};
+  constexpr std::array<std::pair<std::string_view, const Image * SheetItem::*>, 4> kRows = {
+      {{"input", &SheetItem::input},
+       {"target", &SheetItem::target},
+       {"before", &SheetItem::before},
+       {"after", &SheetItem::after}}};
+  std::vector<std::pair<std::string_view, const Image * SheetItem::*>> rows;
+  std::copy_if(kRows.begin(), kRows.end(), std::back_inserter(rows), [&](const auto& row) {
+    return std::any_of(items.begin(), items.end(), [&](const SheetItem& item) { return item.*row.second != nullptr; });
+  });
+  Image sheet{
+      kCaption + columns * (cell_w + kGap) + kGap, static_cast<int>(rows.size()) * (cell_h + kGap) + kGap, 3, {}};
   sheet.pixels.assign(static_cast<std::size_t>(sheet.width) * static_cast<std::size_t>(sheet.height) * 3, kPaper);
-  constexpr std::array<std::string_view, 4> captions = {"input", "target", "before", "after"};
-  for (int row = 0; row < 4; ++row) {
-    const int y = kGap + row * (cell_h + kGap);
-    draw_caption(sheet, 2, y + cell_h / 2 - 5, captions[static_cast<std::size_t>(row)]);
+  int y = kGap;
+  for (const auto& [caption, member] : rows) {
+    draw_caption(sheet, 2, y + cell_h / 2 - 5, caption);
     for (int column = 0; column < columns; ++column) {
-      const SheetItem& item = items[static_cast<std::size_t>(column)];
-      const Image* picture = row == 0 ? item.input : row == 1 ? item.target : row == 2 ? item.before : item.after;
+      const Image* picture = items[static_cast<std::size_t>(column)].*member;
       if (picture) draw_picture(sheet, kCaption + kGap + column * (cell_w + kGap), y, zoom, *picture);
     }
+    y += cell_h + kGap;
   }
   return sheet;
 }

@@ -21,7 +21,8 @@ struct SheetItem {
   const segue::io::Image* after;
 };
 
-/// Rows input, target, before, after; a column an item; pictures enlarged by whole factors, captions at the left.
+/// Rows input, target, before, after, those that no item has left out; a column an item; pictures enlarged by whole
+/// factors, captions at the left.
 segue::io::Image contact_sheet(std::span<const SheetItem> items);
 
 struct Report {

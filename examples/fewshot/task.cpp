@@ -123,6 +123,7 @@ void Task::read_grids(const tasks::Arc& arc, const Options& options) {
   for (const tasks::GridPair& pair : arc.train(shots)) {
     train_.push_back(arc.render(pair));
     train_outputs_.push_back(pair.output);
+    train_inputs_.push_back(pair.input);
   }
   for (const tasks::GridPair& pair : arc.test(shots)) {
     test_.push_back(arc.render(pair));

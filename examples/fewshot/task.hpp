@@ -42,10 +42,16 @@ class Task {
   /// answers[a][i] is attempt a at test item i.
   Evaluation evaluate(std::span<const std::vector<segue::io::Image>> answers) const;
 
+  /// The same task with some of its training pairs asked instead of the test items, and the others to learn from.
+  /// `asked` are places in train(). Nothing of the test items is left in it.
+  Task hold_out(std::span<const std::size_t> asked) const;
+
   /// What simple rules without a network score on the same items, made from the same training pairs.
   Figures baselines() const;
 
  private:
+  Task() = default;
+
   void read_pairs(const Options& options, int width, int height);
   void read_transformed(const Options& options, int width, int height);
   void read_grids(const segue::tasks::Arc& arc, const Options& options);
@@ -61,7 +67,7 @@ class Task {
   Figures notes_;
 
   std::optional<segue::tasks::ArcGeometry> geometry_;
-  std::vector<segue::tasks::Grid> inputs_, truths_, train_outputs_;
+  std::vector<segue::tasks::Grid> inputs_, truths_, train_inputs_, train_outputs_;
 
   std::optional<segue::tasks::Keypoints> keypoints_;
   std::vector<segue::tasks::Pose> train_poses_, test_poses_;

@@ -1,0 +1,36 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#include "fewshot/engine_members.hpp"
+#include "fit.hpp"
+
+namespace fewshot {
+
+template class BasicEngine<segue::adapters::Trainable>;
+
+}  // namespace fewshot
+
+namespace experiments {
+namespace {
+
+class ScratchLearner final : public Learner {
+ public:
+  ScratchLearner(const std::string& model, const fewshot::Options& options)
+      : engine_(model, options, fewshot::Start::random) {}
+
+  Fitted fit(const fewshot::Task& task, const fewshot::Options& options, AskLoss ask,
+             const std::function<void(double)>& watch) override {
+    engine_.draw_weights(options.seed);
+    return fit_engine(engine_, task, options, ask, watch);
+  }
+
+ private:
+  fewshot::BasicEngine<segue::adapters::Trainable> engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<Learner> make_scratch_learner(const std::string& model, const fewshot::Options& options) {
+  return std::make_unique<ScratchLearner>(model, options);
+}
+
+}  // namespace experiments

@@ -1,0 +1,175 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The program as people start it, on a model of a few weights.
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "experiments/results.hpp"
+#include "segue/adapters/maps.hpp"
+#include "segue/core/posix.hpp"
+#include "segue/cpu.hpp"
+#include "segue/models/wan.hpp"
+#include "segue/models/wan_folder.hpp"
+#include "segue/models/wan_init.hpp"
+#include "segue/train/clip_spec.hpp"
+#include "support/catch.hpp"
+#include "support/errors.hpp"
+#include "support/paths.hpp"
+
+using namespace segue;
+using support::contains;
+
+namespace {
+
+struct Ran {
+  int exit_code;
+  std::string output;
+};
+
+/// The path of the program, which the build system gives; null where it is not built.
+const char* program() { return std::getenv("SEGUE_EXPERIMENTS_PROGRAM"); }
+
+Ran run(const support::TempDir& dir, const std::string& arguments) {
+  const std::string log = (dir / "log.txt").string();
+  const std::string command = "'" + std::string(program()) + "' " + arguments + " > '" + log + "' 2>&1";
+  const int status = std::system(command.c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text_file(log)};
+}
+
+void make_model(const std::string& folder) {
+  using P = Policy<Fp32, Cpu>;
+  models::WanConfig config;
+  config.patch_size = {1, 8, 8};
+  config.num_attention_heads = 1;
+  config.attention_head_dim = 16;
+  config.in_channels = 7;
+  config.out_channels = 3;
+  config.text_dim = 8;
+  config.freq_dim = 16;
+  config.ffn_dim = 16;
+  config.num_layers = 1;
+  Exec<Cpu> exec({.threads = 1});
+  models::Wan<P, adapters::Frozen, ops::PatchSet<ops::Patch<1, 8, 8>>> model(exec, config);
+  models::randomize_wan(model, exec, 1);
+  models::save_wan_folder(model, exec, folder);
+  const train::ClipSpec spec{.frames = 2, .height = 32, .width = 32};
+  write_file_atomically(join_path(folder, "segue.json"), io::dump_json(train::write_clip_spec(spec)));
+}
+
+/// Name -> what the file says, but for times and dates.
+std::map<std::string, std::string> results_in(const std::string& out) {
+  std::map<std::string, std::string> results;
+  for (const auto& [key, path] : experiments::cell_files(out)) {
+    const io::Json json = experiments::read_cell(path);
+    io::Json kept = io::Json::object();
+    for (std::size_t i = 0; i < json.size(); ++i) {
+      const std::string& name = json.keys()[i];
+      if (name != "date" && !contains(name, "seconds")) kept[name] = json.items()[i];
+    }
+    results[key] = io::dump_json(kept);
+  }
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("the program goes on where it stopped, shards agree with one run, and the report follows") {
+  if (program() == nullptr) {
+    WARN("skipped: SEGUE_EXPERIMENTS_PROGRAM is not set: ctest sets it where the examples are built");
+    return;
+  }
+  const support::TempDir dir;
+  const std::string model = (dir / "model").string(), table = (dir / "table.json").string();
+  make_model(model);
+  write_file_atomically(table, R"({"defaults": {"seeds": [0, 1], "steps": 2, "batch": 2, "sample_steps": 1, "test": 3,
+    "lrs": {"pretrained": [0.001, 0.01], "random": [0.01], "scratch": [0.001]}, "task": []},
+    "rows": [{"name": "g", "shots": [2], "modes": ["pretrained", "random", "scratch"]}]})");
+  const std::string common = "--table '" + table + "' --model '" + model + "' --threads 1";
+  const auto out = [&](const char* name) { return (dir / name).string(); };
+  const auto to = [&](const char* name) { return common + " --out '" + out(name) + "' "; };
+
+  const Ran whole = run(dir, to("whole") + "--sheets");
+  INFO(whole.output);
+  REQUIRE(whole.exit_code == 0);
+  const auto results = results_in(out("whole"));
+  REQUIRE(results.size() == 9);  // rules, two searches, two seeds a mode
+  CHECK(contains(whole.output, "9 cells were made, none is left"));
+  CHECK(std::distance(std::filesystem::directory_iterator(out("whole") + "/sheets"), {}) == 6);
+
+  // Nothing is made twice.
+  CHECK(contains(run(dir, to("whole")).output, "0 cells were made, none is left"));
+  CHECK(contains(run(dir, to("whole") + "--list").output, "0 of 9 cells are left"));
+
+  // Two machines, one of which is stopped at once and goes on; other orders and batches of answers.
+  const Ran stopped = run(dir, to("parts") + "--shard 1/2 --seconds 1e-9");
+  CHECK(contains(stopped.output, "0 cells were made, the same command goes on"));
+  REQUIRE(run(dir, to("parts") + "--shard 2/2 --sample-batch 1").exit_code == 0);
+  CHECK(results_in(out("parts")).size() < 9);
+  REQUIRE(run(dir, to("parts") + "--shard 1/2 --only '*-s1' --sample-batch 2").exit_code == 0);
+  REQUIRE(run(dir, to("parts") + "--shard 1/2").exit_code == 0);
+  CHECK(results_in(out("parts")) == results);
+
+  // Cells of another folder need not be made again.
+  CHECK(contains(run(dir, to("more") + "--with '" + out("parts") + "'").output, "0 cells were made, none is left"));
+
+  // Other weights leave what does not depend on them.
+  Ran changed = run(dir, "--table '" + table + "' --out '" + out("whole") + "' --list --model '" + model + "'");
+  CHECK(contains(changed.output, "0 of 9"));
+  write_file_atomically(join_path(model, "note.safetensors"), "x");
+  changed = run(dir, to("whole") + "--list");
+  CHECK(contains(changed.output, "4 of 9"));
+
+  const Ran report =
+      run(dir, "report --table '" + table + "' --out '" + out("whole") + "' --with '" + out("parts") + "'");
+  INFO(report.output);
+  CHECK(report.exit_code == 0);
+  CHECK(contains(report.output, "7 of 7 cells"));
+  CHECK(contains(read_text_file(out("whole") + "/report.md"), "| g (iou) | 2 | "));
+  CHECK(is_file(out("whole") + "/results.json"));
+}
+
+TEST_CASE("the program refuses what is wrong in one line and with 2") {
+  if (program() == nullptr) return;
+  const support::TempDir dir;
+  const auto refused = [&](const std::string& arguments, const std::string& says) {
+    const Ran ran = run(dir, arguments);
+    INFO(ran.output);
+    CHECK(ran.exit_code == 2);
+    CHECK(contains(ran.output, says));
+    CHECK(std::count(ran.output.begin(), ran.output.end(), '\n') == 1);
+  };
+  const std::string none = (dir / "none").string();
+  refused("--tabel x", "did you mean '--table'?");
+  refused("--shard 3/2", "--shard: its value is '3'");
+  refused("--shard 3", "expected I/K");
+  refused("--with '" + none + "'", "has no folder 'cells'");
+  refused("--table '" + none + "'", none);
+  refused("report --out '" + none + "'", "has no folder 'cells'");
+  refused("--list --model '" + none + "'", none);
+}
+
+TEST_CASE("a signal ends the program with 130, and what was finished stays") {
+  if (program() == nullptr) return;
+  const support::TempDir dir;
+  const std::string model = (dir / "model").string(), table = (dir / "table.json").string(),
+                    out = (dir / "out").string();
+  make_model(model);
+  // Far more steps than a test waits for.
+  write_file_atomically(table,
+                        R"({"rows": [{"name": "g", "task": [], "shots": [2], "modes": ["random"], "steps": 1000000,
+    "lrs": {"random": [0.01]}, "batch": 1, "test": 1}]})");
+  const std::string log = (dir / "log.txt").string();
+  const std::string command = "'" + std::string(program()) + "' --table '" + table + "' --model '" + model +
+                              "' --out '" + out + "' > '" + log + "' 2>&1 & p=$!; while [ ! -s '" + log +
+                              "' ]; do sleep 0.05; done; sleep 0.3; kill -TERM $p; wait $p";
+  const int status = std::system(command.c_str());
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 130);
+  CHECK(contains(read_text_file(log), "interrupted; the same command goes on"));
+  CHECK(experiments::cell_files(out).size() == 1);  // the rules
+}
