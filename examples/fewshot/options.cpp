@@ -19,7 +19,9 @@ example::CommandLine<Options> command_line() {
          "an ARC task (a .json file), or one rule: a folder of them, or DIR/RULE of DIR/{train,test}/RULE",
          &Options::arc);
   c.custom("--layout", "KIND",
-           "how --arc draws grids: plain, or folded for grids of one row (default below 400 pixels: folded if all are)",
+           "how grids are drawn: plain (with lines), solid, or folded for grids of one row (default below 400 pixels: "
+           "folded "
+           "if all have one, else solid)",
            [](Options& o, const std::string&, const std::string& value) {
              o.layout = segue::tasks::layout_from_name(value);
            });
@@ -32,8 +34,8 @@ example::CommandLine<Options> command_line() {
            });
   c.text("--pictures", "DIR", "pictures for --transform: DIR/NAME.png (or .jpg, .bmp), or DIR/{train,test}/NAME.png",
          &Options::pictures);
-  c.flag("--camouflage", "the generated task, with clutter in the colours of the object: only its pattern tells",
-         &Options::camouflage);
+  c.flag("--muted", "the generated task, with clutter in duller colours than the object: colours alone tell it",
+         &Options::muted);
   c.text("--latents", "DIR", "clips and text embeddings that are encoded already, one .safetensors an item",
          &Options::latents);
   c.text("--apply", "DIR", "answer the pictures of DIR with --adapter; no training", &Options::apply);
@@ -95,7 +97,9 @@ void check_combination(const Options& o) {
     segue::throw_input("--transform", "needs --pictures DIR or --pairs DIR");
   }
   if (!o.pictures.empty() && !o.transform) segue::throw_input("--pictures", "needs --transform NAME");
-  if (o.layout && o.arc.empty()) segue::throw_input("--layout", "needs --arc PATH");
+  if (o.layout && o.arc.empty() && o.task.empty() && o.life.empty()) {
+    segue::throw_input("--layout", "needs --arc PATH, --task NAME or --life RULE");
+  }
   if (!o.apply.empty() && o.adapter.empty()) segue::throw_input("--apply", "needs --adapter FILE");
   if (o.apply.empty() && !o.adapter.empty()) segue::throw_input("--adapter", "is read by --apply DIR only");
   if (o.stop_at > o.steps) {
@@ -115,7 +119,8 @@ Options parse_options(int argc, char** argv) {
 std::string help_text() {
   return "fewshot: teach a frozen video diffusion model a visual task from a few image pairs\n\n"
          "Each pair becomes a short clip that begins with the input and ends with the answer; LoRA weights learn it.\n"
-         "Without a source a generated task is used: a textured object on clutter, to its mask.\n\n" +
+         "Without a source a generated task is used: a patterned object among clutter of its colours, to its "
+         "mask.\n\n" +
          command_line().help() +
          "\nWrites adapter.safetensors, peft/, metrics.json, contact_sheet.png and report.html.\n"
          "Ctrl-C finishes the step, saves and exits with 130; --resume goes on. Bad input exits with 2.\n";

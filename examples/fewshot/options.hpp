@@ -22,7 +22,7 @@ struct Options {
   std::string life;
   std::string task;  ///< the name of a generated task on grids, see segue::tasks::named_tasks
   std::string pictures;
-  bool camouflage = false;
+  bool muted = false;
   std::string apply;
 
   /// What the pictures of `pairs` or `pictures` are made to show; empty: the targets of `pairs`.

@@ -52,17 +52,18 @@ Task::Task(const Options& options, int width, int height) {
     } else if (!options.task.empty()) {
       tasks::GridTask made = tasks::make_named_task(options.task, options.shots, generated);
       name_ = made.name;
-      read_grids(tasks::Arc(std::move(made), width), options);
+      read_grids(tasks::Arc(std::move(made), width, options.layout), options);
     } else {
       tasks::LifeTaskSpec spec;
       spec.rule = options.life;
-      read_grids(tasks::Arc(tasks::make_life_task(spec, options.shots, generated, kTaskSeed), width), options);
+      read_grids(tasks::Arc(tasks::make_life_task(spec, options.shots, generated, kTaskSeed), width, options.layout),
+                 options);
       name_ = "life_" + options.life;
     }
     std::erase(name_, '/');
   } else {
     name_ = "generated";
-    const auto clutter = options.camouflage ? tasks::Clutter::Camouflage : tasks::Clutter::Muted;
+    const auto clutter = options.muted ? tasks::Clutter::Muted : tasks::Clutter::Camouflage;
     tasks::PictureTask made =
         tasks::make_textured_object_task(kTaskSeed, options.shots, generated, {height, width, clutter});
     train_ = std::move(made.train);

@@ -151,29 +151,32 @@ TEST_CASE("a folded row runs on in the next line of the board", "[tasks]") {
   }
 }
 
-TEST_CASE("grids of one row are folded unless the caller or the paper's canvas says otherwise", "[tasks]") {
+TEST_CASE("on small canvases grids have no lines, and one row is folded, unless the caller says otherwise", "[tasks]") {
   tasks::GridTask rows;
   rows.name = "rows";
   rows.train.push_back({"train/0", Grid{1, 9, std::vector<std::uint8_t>(9)}, Grid{1, 9, std::vector<std::uint8_t>(9)}});
   CHECK(tasks::Arc(rows, 64).geometry() == *tasks::fit_folded_geometry(9, 64));
   CHECK(tasks::Arc(rows, 64, Layout::Plain).geometry() == *tasks::fit_arc_geometry(9, 64));
+  CHECK(tasks::Arc(rows, 64, Layout::Solid).geometry() == ArcGeometry{64, 7, 0});
+  CHECK(tasks::Arc(rows, 64, Layout::Solid).geometry().layout() == Layout::Solid);
   CHECK(tasks::Arc(rows, 400).geometry() == *tasks::fit_arc_geometry(9, 400));
   CHECK(tasks::Arc(rows, 400, Layout::Folded).geometry() == *tasks::fit_folded_geometry(9, 400));
-  // Five cells have 11 pixels straight and 16 folded, which is not worth it; eight have 6.
+  // Five cells have 12 pixels straight and 16 folded, which is not worth it; eight have 8.
   tasks::GridTask five, eight;
   five.train.push_back({"a", Grid{1, 5, std::vector<std::uint8_t>(5)}, Grid{1, 1, {1}}});
-  CHECK(tasks::Arc(five, 64).geometry() == *tasks::fit_arc_geometry(5, 64));
+  CHECK(tasks::Arc(five, 64).geometry() == *tasks::fit_solid_geometry(5, 64));
   eight.train.push_back({"a", Grid{1, 1, {1}}, Grid{1, 8, std::vector<std::uint8_t>(8)}});
   CHECK(tasks::Arc(eight, 64).geometry() == *tasks::fit_folded_geometry(8, 64));
   tasks::GridTask mixed = rows;
   mixed.test.push_back({"test/0", Grid{1, 2, {1, 2}}, Grid{2, 1, {1, 2}}});
-  CHECK(tasks::Arc(mixed, 64).geometry() == *tasks::fit_arc_geometry(9, 64));
+  CHECK(tasks::Arc(mixed, 64).geometry() == *tasks::fit_solid_geometry(9, 64));
   CHECK(support::message_of<InputError>([&] { tasks::Arc(mixed, 64, Layout::Folded); }) ==
         "rows: the folded layout is for grids of one row, and those of test/0 have more");
   CHECK(tasks::layout_from_name("folded") == Layout::Folded);
   CHECK(tasks::layout_from_name("plain") == Layout::Plain);
+  CHECK(tasks::layout_from_name("solid") == Layout::Solid);
   CHECK(support::message_of<InputError>([] { tasks::layout_from_name("round"); }) ==
-        "layout: name is 'round', expected plain or folded");
+        "layout: name is 'round', expected plain, solid or folded");
 }
 
 TEST_CASE("the shift passes take a tint out", "[tasks]") {
@@ -240,7 +243,7 @@ TEST_CASE("a file is a task, a folder is one rule", "[tasks]") {
   CHECK(file.train(1).size() == 1);
   CHECK(file.test(1).size() == 1);
   CHECK(file.test(1)[0].output.cells == std::vector<std::uint8_t>{4});
-  CHECK(file.geometry() == *tasks::fit_arc_geometry(2, 64));
+  CHECK(file.geometry() == *tasks::fit_solid_geometry(2, 64));
   CHECK(file.skipped() == 0);
   CHECK(file.train(1)[0].output.height == 2);
 
@@ -253,7 +256,7 @@ TEST_CASE("a file is a task, a folder is one rule", "[tasks]") {
   REQUIRE(folder.test(2).size() == 2);
   CHECK(folder.test(2)[0].name == "b/train/1");
   CHECK(folder.test(2)[1].name == "b/test/0");
-  CHECK(folder.geometry().cell == tasks::fit_arc_geometry(2, 64)->cell);
+  CHECK(folder.geometry().cell == tasks::fit_solid_geometry(2, 64)->cell);
   CHECK(support::contains(support::message_of<InputError>([&] { folder.train(5); }), "is 5, expected 1 to 4"));
   const tasks::Pair rendered = folder.render(folder.train(1)[0]);
   CHECK(tasks::decode_grid(rendered.target, 1, 1, folder.geometry()).cells[0] == 6);

@@ -80,8 +80,9 @@ inline GridTask read_grid_task(const std::string& path) {
 /// of the other are the test. A folder of ConceptARC is no rule: its tasks share a concept, not an answer, and each of
 /// its files is learned by itself.
 ///
-/// Unless the caller chooses, a task whose every grid has one row is folded where that makes its cells at least twice
-/// as large; on the paper's canvas and larger ones it never is.
+/// Unless the caller chooses: on the paper's canvas and larger ones grids are drawn with lines where the task wants
+/// them. On smaller ones they are solid, and a task whose every grid has one row is folded where that makes its cells
+/// at least twice as large.
 class Arc {
  public:
   /// @param path a .json file or a folder of them. @param canvas the side of the square canvas in pixels.
@@ -167,7 +168,7 @@ class Arc {
     for (const std::vector<GridPair>* pairs : {&task_.train, &task_.test}) {
       for (const GridPair& pair : *pairs) longest = std::max({longest, pair.input.width, pair.output.width});
     }
-    const std::optional<ArcGeometry> straight = fit_arc_geometry(longest, canvas);
+    const std::optional<ArcGeometry> straight = fit_solid_geometry(longest, canvas);
     const std::optional<ArcGeometry> folded = fit_folded_geometry(longest, canvas);
     return folded && (!straight || folded->cell >= 2 * straight->cell);
   }
@@ -180,7 +181,9 @@ class Arc {
     const bool folded = layout ? *layout == Layout::Folded : tall == nullptr && folding_pays(canvas);
     const auto fit = [&](int longest) {
       if (folded) return fit_folded_geometry(longest, canvas);
-      return task_.lines == GridLines::None ? fit_solid_geometry(longest, canvas) : fit_arc_geometry(longest, canvas);
+      const bool small = canvas < arc_paper_canvas;
+      const bool solid = layout ? *layout == Layout::Solid : small || task_.lines == GridLines::None;
+      return solid ? fit_solid_geometry(longest, canvas) : fit_arc_geometry(longest, canvas);
     };
     int longest = 0;
     for (std::vector<GridPair>* pairs : {&task_.train, &task_.test}) {

@@ -41,19 +41,22 @@ constexpr std::span<const std::array<std::uint8_t, 3>> palette_colours(GridPalet
 }
 
 /// How a grid is laid out. `Plain`: a square canvas for a rectangle of cells, so that a long row has tiny cells.
-/// `Folded`, for grids of one row: the row runs on in the next line of a board, as text does, and its cells are larger.
-enum class Layout : std::uint8_t { Plain, Folded };
+/// `Solid`: the same without lines, whose pixels the cells get. `Folded`, for grids of one row: the row runs on in the
+/// next line of a board, as text does, and its cells are larger.
+enum class Layout : std::uint8_t { Plain, Solid, Folded };
 
-inline constexpr std::array<Layout, 2> all_layouts = {Layout::Plain, Layout::Folded};
+inline constexpr std::array<Layout, 3> all_layouts = {Layout::Plain, Layout::Solid, Layout::Folded};
 
-/// "plain", "folded".
-constexpr std::string_view name(Layout layout) { return layout == Layout::Plain ? "plain" : "folded"; }
+/// "plain", "solid", "folded".
+constexpr std::string_view name(Layout layout) {
+  return layout == Layout::Plain ? "plain" : layout == Layout::Solid ? "solid" : "folded";
+}
 
 /// Raises InputError that lists the names.
 inline Layout layout_from_name(std::string_view text) {
   for (const Layout layout : all_layouts)
     if (name(layout) == text) return layout;
-  throw_input("layout", "name", in_quotes(text), "plain or folded");
+  throw_input("layout", "name", in_quotes(text), "plain, solid or folded");
 }
 
 /// The colour of the lines between cells.
@@ -72,7 +75,7 @@ struct ArcGeometry {
   int fold = 0;        ///< cells a line of the board; 0 is the plain layout
   int first_line = 0;  ///< the line of the board that holds cell 0
 
-  constexpr Layout layout() const { return fold > 0 ? Layout::Folded : Layout::Plain; }
+  constexpr Layout layout() const { return fold > 0 ? Layout::Folded : line > 0 ? Layout::Plain : Layout::Solid; }
   constexpr int extent(int cells) const { return cells * (cell + line) + line; }
   constexpr int start(int cells) const { return (canvas - extent(cells)) / 2; }
   /// The first pixel of cell `index` in a row (column) of `cells` cells.
