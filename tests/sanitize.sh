@@ -23,21 +23,22 @@ export sanitizer=${SEGUE_SANITIZER:-compute-sanitizer}
 logs=${SEGUE_SANITIZE_LOGS:-$(mktemp -d)}
 mkdir -p "$logs"
 
-# What cuBLAS writes by tensor copies counts as written. Races in its own kernels, whose barriers racecheck does not
-# follow, are not ours to judge.
-options=''
+# What cuBLAS writes by tensor copies counts as written; memcheck would take some of its copies for misaligned. Races in
+# its own kernels, whose barriers racecheck does not follow, are not ours to judge.
+tensor_copies=''
 help=$("$sanitizer" --help)
-if grep -q -- --check-tensor-ops <<<"$help"; then options='--check-tensor-ops yes'; fi
+if grep -q -- --check-tensor-ops <<<"$help"; then tensor_copies='--check-tensor-ops yes'; fi
 not_ours=''
 for library in nvjet cublas cutlass; do not_ours+=" --kernel-name-exclude kns=$library"; done
-export options not_ours
+export tensor_copies not_ours
 
 # shellcheck disable=SC2317  # xargs calls it
 # Errors of the API are not errors here: tests ask for memory that is not there and look at the sentence.
 run() {
-  local tool=$1 program=$2 part=$3 log=$4 code=0 words=$options
-  [[ $tool != racecheck ]] || words+=$not_ours
-  # shellcheck disable=SC2086  # options are words
+  local tool=$1 program=$2 part=$3 log=$4 code=0 words=
+  [[ $tool != initcheck ]] || words=$tensor_copies
+  [[ $tool != racecheck ]] || words=$not_ours
+  # shellcheck disable=SC2086  # they are words
   timeout "$seconds" "$sanitizer" --tool "$tool" --report-api-errors no --error-exitcode 9 $words \
     "$program" -f "$part" >"$log" 2>&1 || code=$?
   echo "$code" >"$log.code"

@@ -107,11 +107,28 @@ TEST_CASE("gradients of residuals agree with central differences") {
                                             functional::Gate<std::remove_cvref_t<decltype(g)>>{g, {}, shape[1]});
         },
         x, gate);
+    auto row = bench.activation<2>({shape[0], shape[2]});
+    check_operator(
+        "one row for all tokens", bench,
+        [](auto& ctx, const auto& xv, const auto& r) { return functional::add_to_tokens(ctx, xv, r); }, x, row);
   };
   check({2, 3, 5});
   check({1, 1, 1});
   check({0, 2, 3});
   check({2, 65, 2});
+}
+
+TEST_CASE("add_to_tokens adds a sample's row to its tokens and names what does not fit") {
+  Bench<Fp32> bench;
+  const auto x = bench.random<3>({2, 3, 4});
+  const auto row = bench.random<2>({2, 4});
+  const auto y = functional::add_to_tokens(bench.ctx, x, row);
+  for (int s = 0; s < 2; ++s)
+    for (int t = 0; t < 3; ++t)
+      for (int c = 0; c < 4; ++c) CHECK(y(s, t, c) == x(s, t, c) + row(s, c));
+  CHECK(message_of<InputError>([&] {
+          (void)functional::add_to_tokens(bench.ctx, x, bench.random<2>({3, 4}));
+        }) == "add_to_tokens: shape of row is (3, 4), expected (2, 4)");
 }
 
 TEST_CASE("a residual keeps its branch only if the gate trains") {

@@ -15,16 +15,20 @@ using ops::GradMode;
 using support::Values;
 using Space = Device::Space;
 
-enum class Gates { none, blocks, listed };
+enum class Gates { none, blocks, runs, listed };
 
 struct Case {
   std::int64_t rows = 11, columns = 37;
   Gates gates = Gates::listed;
   std::int64_t padding = 0;
 
-  std::int64_t table_rows() const { return gates == Gates::blocks ? ceil_div(rows, std::int64_t{4}) : 3; }
+  /// Rows of a group that lie together; a run is cut into parts for its sums, a block is not.
+  std::int64_t rows_per_group() const { return gates == Gates::runs ? 60 : 4; }
+  std::int64_t table_rows() const { return gates == Gates::listed ? 3 : ceil_div(rows, rows_per_group()); }
   // Row 1 of the listed table belongs to nobody.
-  std::int64_t group_of(std::int64_t r) const { return gates == Gates::blocks ? r / 4 : r % 3 == 0 ? 2 : 0; }
+  std::int64_t group_of(std::int64_t r) const {
+    return gates != Gates::listed ? r / rows_per_group() : r % 3 == 0 ? 2 : 0;
+  }
 };
 
 template <class T, class On = Device>
@@ -63,7 +67,7 @@ struct Run {
   }
 
   ops::Gate<W, Space> gates_of() const {
-    ops::Gate<W, Space> g{gate, {}, 4};
+    ops::Gate<W, Space> g{gate, {}, c.rows_per_group()};
     if (c.gates == Gates::listed) g.group = group;
     return g;
   }
@@ -88,7 +92,7 @@ struct Run {
 TEMPLATE_TEST_CASE("gated residuals of every type agree with double", "", float, double, bfloat16, float16) {
   Exec<Device> exec({.threads = 2});
   Exec<Cpu> cpu({.threads = 2});
-  for (const Gates gates : {Gates::none, Gates::blocks, Gates::listed})
+  for (const Gates gates : {Gates::none, Gates::blocks, Gates::runs, Gates::listed})
     for (const std::int64_t columns : {1, 64, 333, 1536}) {
       const Case c{.rows = 70, .columns = columns, .gates = gates, .padding = columns % 2};
       const auto got = Run<TestType>(exec, c, TestType()).all();
@@ -117,8 +121,26 @@ TEST_CASE("gradients of gated residuals are added where asked, and outputs may b
   CHECK(support::values_of(run.h) == once[0]);
 }
 
+TEMPLATE_TEST_CASE("a gate without a branch is what a branch of ones makes of it", "", float, bfloat16) {
+  Exec<Device> exec({.threads = 2});
+  for (const Gates gates : {Gates::blocks, Gates::runs, Gates::listed})
+    for (const std::int64_t columns : {1, 64, 333}) {
+      const Case c{.rows = 200, .columns = columns, .gates = gates, .padding = columns % 2};
+      Run<TestType> run(exec, c, TestType());
+      run.h = support::operand<TestType>(exec, Shape<2>{c.rows, c.columns}, Values(run.hs.size(), 1.0));
+      const auto expected = run.all();
+      const auto y = support::poisoned<TestType>(exec, Shape<2>{c.rows, c.columns}, c.padding);
+      const auto dgate = support::poisoned<Accum<TestType>>(exec, Shape<2>{c.table_rows(), c.columns});
+      ops::gated_residual_forward(exec, run.x, {}, run.gates_of(), y.view());
+      ops::gated_residual_backward(exec, run.dy, {}, run.gates_of(), View<TestType, 2, Space>{}, GradMode::overwrite,
+                                   dgate, GradMode::overwrite, run.scratch.view());
+      CHECK(support::values_of(y) == expected[0]);
+      CHECK(support::values_of(dgate) == expected[2]);
+    }
+}
+
 TEST_CASE("two runs of gated residuals give the same bits") {
-  const Case c{.rows = 300, .columns = 517, .gates = GENERATE(Gates::none, Gates::blocks, Gates::listed)};
+  const Case c{.rows = 300, .columns = 517, .gates = GENERATE(Gates::none, Gates::blocks, Gates::runs, Gates::listed)};
   Exec<Device> exec;
   CHECK(Run<float>(exec, c, float()).all() == Run<float>(exec, c, float()).all());
 }
