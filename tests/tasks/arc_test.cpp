@@ -161,7 +161,7 @@ TEST_CASE("on small canvases grids have no lines, and one row is folded, unless 
   CHECK(tasks::Arc(rows, 64, Layout::Solid).geometry().layout() == Layout::Solid);
   CHECK(tasks::Arc(rows, 400).geometry() == *tasks::fit_arc_geometry(9, 400));
   CHECK(tasks::Arc(rows, 400, Layout::Folded).geometry() == *tasks::fit_folded_geometry(9, 400));
-  // Five cells have 12 pixels straight and 16 folded, which is not worth it; eight have 8.
+  // Five cells have 11 pixels in a plain row and 16 folded, which is not worth it; eight have 6.
   tasks::GridTask five, eight;
   five.train.push_back({"a", Grid{1, 5, std::vector<std::uint8_t>(5)}, Grid{1, 1, {1}}});
   CHECK(tasks::Arc(five, 64).geometry() == *tasks::fit_solid_geometry(5, 64));

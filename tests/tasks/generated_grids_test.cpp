@@ -203,8 +203,8 @@ TEST_CASE("tasks without lines give the canvas to their cells", "[tasks]") {
   CHECK(geometry("maze", 336) == tasks::ArcGeometry{336, 16, 0, tasks::GridPalette::Maze});  // the paper's
   CHECK(geometry("maze-small", 64) == tasks::ArcGeometry{64, 4, 0, tasks::GridPalette::Maze});
   CHECK(geometry("maze-larger", 128) == tasks::ArcGeometry{128, 6, 0, tasks::GridPalette::Maze});
-  CHECK(geometry("sudoku", 64) == tasks::ArcGeometry{64, 6, 1});
-  CHECK(geometry("mini-sudoku", 64) == tasks::ArcGeometry{64, 14, 1});
+  CHECK(geometry("sudoku", 64) == tasks::ArcGeometry{64, 7, 0});
+  CHECK(geometry("mini-sudoku", 64) == tasks::ArcGeometry{64, 16, 0});
 }
 
 TEST_CASE("a task that nobody knows is refused with the nearest name", "[tasks]") {

@@ -168,7 +168,7 @@ class Arc {
     for (const std::vector<GridPair>* pairs : {&task_.train, &task_.test}) {
       for (const GridPair& pair : *pairs) longest = std::max({longest, pair.input.width, pair.output.width});
     }
-    const std::optional<ArcGeometry> straight = fit_solid_geometry(longest, canvas);
+    const std::optional<ArcGeometry> straight = fit_arc_geometry(longest, canvas);
     const std::optional<ArcGeometry> folded = fit_folded_geometry(longest, canvas);
     return folded && (!straight || folded->cell >= 2 * straight->cell);
   }
