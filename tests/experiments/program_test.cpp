@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The program as people start it, on a model of a few weights.
-#include <sys/wait.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -20,25 +18,20 @@
 #include "support/catch.hpp"
 #include "support/errors.hpp"
 #include "support/paths.hpp"
+#include "support/program.hpp"
 
 using namespace segue;
 using support::contains;
 
 namespace {
 
-struct Ran {
-  int exit_code;
-  std::string output;
-};
+using support::Ran;
 
 /// The path of the program, which the build system gives; null where it is not built.
 const char* program() { return std::getenv("SEGUE_EXPERIMENTS_PROGRAM"); }
 
 Ran run(const support::TempDir& dir, const std::string& arguments) {
-  const std::string log = (dir / "log.txt").string();
-  const std::string command = "'" + std::string(program()) + "' " + arguments + " > '" + log + "' 2>&1";
-  const int status = std::system(command.c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text_file(log)};
+  return support::run_program(program(), dir, arguments);
 }
 
 void make_model(const std::string& folder) {
