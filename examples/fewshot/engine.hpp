@@ -7,13 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "common/device.hpp"
 #include "options.hpp"
 #include "segue/adapters/maps.hpp"
-#if defined(__CUDACC__)
-#include "segue/cuda.cuh"
-#else
-#include "segue/cpu.hpp"
-#endif
 #include "segue/io/image.hpp"
 #include "segue/models/wan.hpp"
 #include "segue/models/wan_folder.hpp"
@@ -23,14 +19,8 @@
 
 namespace fewshot {
 
-// g++ makes the program for the CPU, nvcc the one for a GPU: this choice is all the difference.
-#if defined(__CUDACC__)
-using Policy = segue::Policy<segue::Bf16, segue::Cuda>;
-inline constexpr const char* device_name = "cuda";
-#else
-using Policy = segue::Policy<segue::Fp32, segue::Cpu>;
-inline constexpr const char* device_name = "cpu";
-#endif
+using example::device_name;
+using example::Policy;
 using Device = Policy::Device;
 /// The closed set of patches this program is compiled for; a new one costs a line here.
 using Patches = segue::ops::PatchSet<segue::ops::Patch<1, 1, 1>, segue::ops::Patch<1, 2, 2>, segue::ops::Patch<1, 4, 4>,

@@ -8,13 +8,9 @@
 #include <memory>
 #include <string>
 
-#include "segue/adapters/maps.hpp"
-#if defined(__CUDACC__)
-#include "segue/cuda.cuh"
-#else
-#include "segue/cpu.hpp"
-#endif
 #include "clip_source.hpp"
+#include "common/device.hpp"
+#include "segue/adapters/maps.hpp"
 #include "segue/core/posix.hpp"
 #include "segue/io/image.hpp"
 #include "segue/models/wan.hpp"
@@ -34,13 +30,8 @@ using segue::Tensor;
 
 namespace {
 
-#if defined(__CUDACC__)
-using Policy = segue::Policy<segue::Bf16, segue::Cuda>;
-constexpr const char* device_name = "cuda";
-#else
-using Policy = segue::Policy<segue::Fp32, segue::Cpu>;
-constexpr const char* device_name = "cpu";
-#endif
+using example::device_name;
+using example::Policy;
 using Device = Policy::Device;
 using Patches = segue::ops::PatchSet<segue::ops::Patch<1, 8, 8>>;
 using Model = segue::models::Wan<Policy, segue::adapters::Trainable, Patches>;

@@ -1,0 +1,23 @@
+// SPDX-FileCopyrightText: The segue authors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#if defined(__CUDACC__)
+#include "segue/cuda.cuh"
+#else
+#include "segue/cpu.hpp"
+#endif
+#include "segue/policy/policy.hpp"
+
+namespace example {
+
+// g++ makes a program for the CPU, nvcc the one for a GPU: this choice is all the difference.
+#if defined(__CUDACC__)
+using Policy = segue::Policy<segue::Bf16, segue::Cuda>;
+inline constexpr const char* device_name = "cuda";
+#else
+using Policy = segue::Policy<segue::Fp32, segue::Cpu>;
+inline constexpr const char* device_name = "cpu";
+#endif
+
+}  // namespace example
