@@ -23,8 +23,9 @@ export sanitizer=${SEGUE_SANITIZER:-compute-sanitizer}
 logs=${SEGUE_SANITIZE_LOGS:-$(mktemp -d)}
 mkdir -p "$logs"
 
-# What cuBLAS writes by tensor copies counts as written; memcheck would take some of its copies for misaligned. Races in
-# its own kernels, whose barriers racecheck does not follow, are not ours to judge.
+# initcheck follows the tensor copies of cuBLAS, but not all that they write: results and workspace are set before a
+# product (SEGUE_POISON_PRODUCTS, in all tests on a GPU). memcheck would take some of its copies for misaligned.
+# Races in its own kernels, whose barriers racecheck does not follow, are not ours to judge.
 tensor_copies=''
 help=$("$sanitizer" --help)
 if grep -q -- --check-tensor-ops <<<"$help"; then tensor_copies='--check-tensor-ops yes'; fi

@@ -139,6 +139,21 @@ TEMPLATE_TEST_CASE("a gate without a branch is what a branch of ones makes of it
     }
 }
 
+TEST_CASE("a table of gates may reach beyond the rows, and beyond 32 bits") {
+  Exec<Device> exec({.threads = 2});
+  constexpr std::int64_t rows = 1 << 18, table_rows = (1 << 14) + 1;  // the last would be used from row 2^32 on
+  const auto dy = support::operand<float>(exec, Shape<2>{rows, 1}, Values(rows, 1.0));
+  const auto gate = support::poisoned<float>(exec, Shape<2>{table_rows, 1});
+  const auto dgate = support::poisoned<float>(exec, Shape<2>{table_rows, 1});
+  const auto scratch = support::scratch_of(
+      exec, static_cast<std::size_t>(ops::gated_residual_backward_workspace_bytes<float>(exec, rows, 1, table_rows)));
+  ops::gated_residual_backward(exec, dy, {}, ops::Gate<float, Space>{gate, {}, rows}, View<float, 2, Space>{},
+                               GradMode::overwrite, dgate, GradMode::overwrite, scratch.view());
+  Values expected(table_rows, 0.0);
+  expected[0] = rows;
+  CHECK(support::values_of(dgate) == expected);
+}
+
 TEST_CASE("two runs of gated residuals give the same bits") {
   const Case c{.rows = 300, .columns = 517, .gates = GENERATE(Gates::none, Gates::blocks, Gates::runs, Gates::listed)};
   Exec<Device> exec;

@@ -17,6 +17,11 @@ struct ColumnResults {
 __device__ __forceinline__ float plain_sum(float a, float b) { return __fadd_rn(a, b); }
 __device__ __forceinline__ double plain_sum(double a, double b) { return __dadd_rn(a, b); }
 
+/// The number of a block: see `counted_grid`.
+__device__ __forceinline__ std::int64_t block_number() {
+  return static_cast<std::int64_t>(blockIdx.y) * gridDim.x + blockIdx.x;
+}
+
 /// Sums of a chunk of rows, apart for each group: a warp takes neighbouring columns of one chunk, so that no thread
 /// meets another's sums. partials: (K, groups, chunks, columns). Scattered groups take their rows from all chunks;
 /// others are runs of `run` rows, and each has chunks of its own.
@@ -25,15 +30,19 @@ __global__ void __launch_bounds__(128) column_partials(int rows, int columns, in
                                                        int run, RowGroups group, Terms terms, A* partials) {
   constexpr int ahead = 4;  // rows that are read before the first of them is added
   const int warps_a_chunk = (columns + 32 * N - 1) / (32 * N);
-  const int warp = static_cast<int>(blockIdx.x * blockDim.y + threadIdx.y);
-  int chunk = warp / warps_a_chunk;
-  const int c = (warp - chunk * warps_a_chunk) * 32 * N + static_cast<int>(threadIdx.x) * N;
-  if (chunk >= (Scattered ? chunks : groups * chunks) || c >= columns) return;
+  const std::int64_t warp = block_number() * blockDim.y + threadIdx.y;
+  const std::int64_t cut = warp / warps_a_chunk;  // among the chunks of all groups
+  const int c = static_cast<int>(warp - cut * warps_a_chunk) * 32 * N + static_cast<int>(threadIdx.x) * N;
+  if (cut >= (Scattered ? 1 : static_cast<std::int64_t>(groups)) * chunks || c >= columns) return;
   const int n = Aligned || columns - c > N ? N : columns - c;
-  const int own = Scattered ? 0 : chunk / chunks;  // the group of all its rows
-  chunk -= own * chunks;
-  const int begin = min(rows, own * run + chunk * rows_a_chunk);
-  const int end = min(min(rows, (own + 1) * run), begin + rows_a_chunk);
+  const int own = Scattered ? 0 : static_cast<int>(cut / chunks);  // the group of all its rows
+  const int chunk = static_cast<int>(cut - static_cast<std::int64_t>(own) * chunks);
+  // A table may have rows for more groups than there are; theirs would begin far beyond the rows.
+  const std::int64_t group_begin = static_cast<std::int64_t>(own) * run;
+  const std::int64_t chunk_begin = group_begin + static_cast<std::int64_t>(chunk) * rows_a_chunk;
+  const std::int64_t group_end = min(static_cast<std::int64_t>(rows), group_begin + run);
+  const int begin = static_cast<int>(min(group_end, chunk_begin));
+  const int end = static_cast<int>(min(group_end, chunk_begin + rows_a_chunk));
 
   const auto place = [&](int k, int g) {
     return partials + ((static_cast<std::int64_t>(k) * groups + g) * chunks + chunk) * columns + c;
@@ -84,9 +93,10 @@ __global__ void __launch_bounds__(512)
   constexpr int warps = 16;
   __shared__ A shared[warps][33];
   const int tiles = (columns + 31) / 32;
-  const int sum = static_cast<int>(blockIdx.x) / tiles;  // k·groups + g
-  const int c = (static_cast<int>(blockIdx.x) - sum * tiles) * 32 + static_cast<int>(threadIdx.x);
-  const int k = sum / groups, g = sum - k * groups;
+  const std::int64_t block = block_number(), sum = block / tiles;  // k·groups + g
+  const int c = static_cast<int>(block - sum * tiles) * 32 + static_cast<int>(threadIdx.x);
+  const int k = static_cast<int>(sum / groups), g = static_cast<int>(sum - static_cast<std::int64_t>(k) * groups);
+  if (k >= K) return;
   Rows<TOut> target = out.rows[0];
 #pragma unroll
   for (int i = 1; i < K; ++i)
@@ -96,7 +106,7 @@ __global__ void __launch_bounds__(512)
   const int warp = static_cast<int>(threadIdx.y), run = (chunks + warps - 1) / warps;
   A total = 0;
   if (c < columns) {
-    const A* const from = partials + static_cast<std::int64_t>(sum) * chunks * columns + c;
+    const A* const from = partials + sum * chunks * columns + c;
     const int end = min(chunks, (warp + 1) * run);
 #pragma unroll 8
     for (int i = warp * run; i < end; ++i) total += from[static_cast<std::int64_t>(i) * columns];
@@ -131,6 +141,12 @@ SEGUE_KERNELS_END
 
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
+
+/// A grid of so many blocks or a few more, of which `kernels::block_number` tells the number: one axis holds 2^31 - 1.
+inline dim3 counted_grid(std::int64_t blocks) {
+  constexpr std::int64_t most = std::int64_t{1} << 30;
+  return dim3(static_cast<unsigned>(std::min(blocks, most)), static_cast<unsigned>(ceil_div(blocks, most)));
+}
 
 /// How many chunks fill a large device. The order of the sums follows from the number of chunks, so it must not ask
 /// which device this is.
@@ -183,8 +199,8 @@ void column_sums(Exec<Cuda>& exec, const char* op, std::int64_t rows, std::int64
       const std::int64_t warps = (scattered ? 1 : groups) * chunks * ceil_div(columns, 32 * width());
       with_flag(scattered, [&](auto is_scattered) {
         launch(exec, op, kernels::column_partials<K, is_scattered(), is_aligned(), width(), A, Terms>,
-               dim3(static_cast<unsigned>(ceil_div(warps, 4))), dim3(32, 4), 0, r, c, g, chunks,
-               static_cast<int>(rows_a_chunk), static_cast<int>(run), group, terms, partials);
+               counted_grid(ceil_div(warps, 4)), dim3(32, 4), 0, r, c, g, chunks, static_cast<int>(rows_a_chunk),
+               static_cast<int>(run), group, terms, partials);
       });
     };
     if (aligned)
@@ -192,8 +208,8 @@ void column_sums(Exec<Cuda>& exec, const char* op, std::int64_t rows, std::int64
     else  // pairs: a rotation needs both of its elements
       start(std::false_type{}, std::integral_constant<int, 2>{});
   }
-  launch(exec, op, kernels::column_totals<K, A, TOut>, dim3(static_cast<unsigned>(ceil_div(columns, 32) * groups * K)),
-         dim3(32, 16), 0, c, g, chunks, partials, out);
+  launch(exec, op, kernels::column_totals<K, A, TOut>, counted_grid(ceil_div(columns, 32) * groups * K), dim3(32, 16),
+         0, c, g, chunks, partials, out);
 }
 
 template <class TOut>

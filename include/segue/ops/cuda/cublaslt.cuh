@@ -30,6 +30,27 @@ inline constexpr cudaDataType_t cublas_type = std::is_same_v<T, double>     ? CU
                                               : std::is_same_v<T, bfloat16> ? CUDA_R_16BF
                                                                             : CUDA_R_16F;
 
+/// With SEGUE_POISON_PRODUCTS, defined for all files of a program, what a product shall write is NaN before it: an
+/// element that it leaves out is seen, and tools that do not see the library's tensor copies know the memory as
+/// written.
+#ifdef SEGUE_POISON_PRODUCTS
+inline constexpr bool poison_products = true;
+#else
+inline constexpr bool poison_products = false;
+#endif
+
+/// Sets every bit of the elements of a matrix, which makes them NaN in every type; what lies between its rows stays.
+inline void poison(Exec<Cuda>& exec, const char* op, void* data, std::int64_t rows, std::int64_t columns,
+                   std::int64_t ld, std::size_t element) {
+  constexpr int ones = 0xFF;
+  const auto width = static_cast<std::size_t>(columns) * element;
+  const bool joined = rows == 1 || ld == columns;  // a set of rows takes none beyond 2 GiB
+  cuda_check(joined ? cudaMemsetAsync(data, ones, static_cast<std::size_t>(rows) * width, exec.stream())
+                    : cudaMemset2DAsync(data, static_cast<std::size_t>(ld) * element, ones, width,
+                                        static_cast<std::size_t>(rows), exec.stream()),
+             op);
+}
+
 /// d = epilogue(alpha · op(a) · op(b) + beta · c), all row-major: op(a) is (m, k), op(b) (k, n).
 /// `bias` (n) and `aux` (m, n) have d's type.
 struct LtCall {
@@ -71,9 +92,7 @@ class CublasLt {
  public:
   static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
 
-  explicit CublasLt(Exec<Cuda>& exec)
-      // A pool of its own: a captured graph's arena ends before the workspace does.
-      : device_(exec.device()), workspace_(Pool(exec.pool().allocator()).allocate(workspace_bytes)) {
+  explicit CublasLt(Exec<Cuda>& exec) : device_(exec.device()), workspace_(make_workspace(exec)) {
     cublas_check(cublasLtCreate(&handle_), "gemm");
   }
   CublasLt(const CublasLt&) = delete;
@@ -87,6 +106,7 @@ class CublasLt {
     if (found == plans_.end()) found = plans_.emplace(key, make_plan(exec, op, call, key)).first;
     Plan& plan = found->second;
     if (!plan.usable) return false;
+    if constexpr (poison_products) poison_results(exec, op, call);
     const cublasStatus_t status = issue(exec, plan, plan.algorithm, call, call.d);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED) return plan.usable = false;
     cublas_check(status, op);
@@ -183,6 +203,11 @@ class CublasLt {
 
   static bool has_bias(const LtCall& call) { return (call.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0; }
   static bool has_aux(const LtCall& call) { return (call.epilogue & 128) != 0; }
+  /// An epilogue of a backward reads aux, one of a forward writes it.
+  static bool writes_aux(const LtCall& call) { return has_aux(call) && (call.epilogue & CUBLASLT_EPILOGUE_GELU) != 0; }
+  static std::size_t result_bytes(const LtCall& call) {
+    return call.result_type == CUDA_R_64F ? 8 : call.result_type == CUDA_R_32F ? 4 : 2;
+  }
 
   /// 2, 4, 8 or 16: what the address is a multiple of.
   static std::uint64_t alignment(const void* p) {
@@ -296,11 +321,24 @@ class CublasLt {
     return out;
   }
 
+  static Buffer make_workspace(Exec<Cuda>& exec) {
+    // A pool of its own: a captured graph's arena ends before the workspace does.
+    Buffer out = Pool(exec.pool().allocator()).allocate(workspace_bytes);
+    if constexpr (poison_products) poison(exec, "gemm", out.data(), 1, workspace_bytes, workspace_bytes, 1);
+    return out;
+  }
+
   /// Work that was put aside runs beside the other's, so it has a workspace of its own.
   const Buffer& workspace(Exec<Cuda>& exec) {
     if (!exec.beside()) return workspace_;
-    if (!workspace_beside_) workspace_beside_ = Pool(exec.pool().allocator()).allocate(workspace_bytes);
+    if (!workspace_beside_) workspace_beside_ = make_workspace(exec);
     return workspace_beside_;
+  }
+
+  /// What the call writes without reading it.
+  static void poison_results(Exec<Cuda>& exec, const char* op, const LtCall& call) {
+    if (call.beta == 0 || call.c != call.d) poison(exec, op, call.d, call.m, call.n, call.ldd, result_bytes(call));
+    if (writes_aux(call)) poison(exec, op, call.aux, call.m, call.n, call.ld_aux, result_bytes(call));
   }
 
   cublasStatus_t issue(Exec<Cuda>& exec, Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const LtCall& call,
@@ -323,7 +361,7 @@ class CublasLt {
     constexpr float clearly = 0.98f;
     int cache_bytes = 0;
     cuda_check(cudaDeviceGetAttribute(&cache_bytes, cudaDevAttrL2CacheSize, device_), op);
-    const std::size_t element = call.result_type == CUDA_R_64F ? 8 : call.result_type == CUDA_R_32F ? 4 : 2;
+    const std::size_t element = result_bytes(call);
     Pool pool(exec.pool().allocator());
     const auto room = [&](std::int64_t ld) {
       return pool.allocate(static_cast<std::size_t>(call.m * ld) * element + 16);
@@ -331,8 +369,8 @@ class CublasLt {
     const Buffer result = room(call.ldd), kept = has_aux(call) ? room(call.ld_aux) : Buffer();
     const Buffer other = pool.allocate(2 * static_cast<std::size_t>(cache_bytes) + 1);
     LtCall trial = call;
-    // An epilogue of a backward reads aux, one of a forward writes it.
-    if (has_aux(call) && (call.epilogue & CUBLASLT_EPILOGUE_GELU) != 0) trial.aux = kept.data();
+    if (writes_aux(call)) trial.aux = kept.data();
+    if constexpr (poison_products) poison(exec, op, result.data(), call.m, call.n, call.ldd, element);
     struct Events {
       cudaEvent_t start = nullptr, stop = nullptr;
       ~Events() {
