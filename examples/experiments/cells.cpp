@@ -25,6 +25,12 @@ std::string number_text(double value) {
 /// Test items that a row answers where nothing else is said: about what the data sets hold.
 constexpr int kUsualTest = 50;
 
+std::vector<std::string> names_of(std::span<const segue::tasks::Augmentation> kinds) {
+  std::vector<std::string> names;
+  for (const segue::tasks::Augmentation& kind : kinds) names.push_back(segue::tasks::name(kind));
+  return names;
+}
+
 }  // namespace
 
 std::string_view name(CellKind kind) {
@@ -46,11 +52,15 @@ Json Cell::settings() const {
   json["batch"] = row->batch;
   json["sample_steps"] = row->sample_steps;
   json["shift"] = row->shift;
+  // What is as it always was is left out: settings that came later leave the keys of earlier results alone.
+  if (row->average != 1) json["average"] = row->average;
   json["seed"] = seed;
   if (kind == CellKind::search) {
     json["lr"] = lr;
+    if (augmentation.any()) json["augment"] = segue::tasks::name(augmentation);
   } else {
     json["lrs"] = row->lrs.at(mode);
+    if (row->augments != std::vector<segue::tasks::Augmentation>{{}}) json["augments"] = names_of(row->augments);
     json["attempts"] = row->attempts;
   }
   return json;
@@ -64,7 +74,10 @@ std::string Cell::label() const {
   text.append("-").append(name(mode));
   if (mode != Mode::scratch) text.append("-r").append(std::to_string(rank));
   if (transition != segue::tasks::Transition::Discrete) text.append("-").append(segue::tasks::name(transition));
-  if (kind == CellKind::search) return text.append("-lr").append(number_text(lr));
+  if (kind == CellKind::search) {
+    if (augmentation.any()) text.append("-").append(segue::tasks::name(augmentation));
+    return text.append("-lr").append(number_text(lr));
+  }
   return text.append("-s").append(std::to_string(seed));
 }
 
@@ -73,10 +86,10 @@ double Cell::cost() const {
   // A backward pass is about two forwards.
   const double fitted = 3.0 * row->steps * row->batch;
   if (kind == CellKind::fit)
-    return fitted + 1.0 * row->sample_steps * row->attempts * (row->test > 0 ? row->test : kUsualTest);
+    return fitted + 1.0 * row->sample_steps * row->average * row->attempts * (row->test > 0 ? row->test : kUsualTest);
   double cost = 0;
   for (const auto& fold : held_out_folds(static_cast<std::size_t>(shots))) {
-    cost += fitted + row->sample_steps * static_cast<double>(fold.size());
+    cost += fitted + row->sample_steps * row->average * static_cast<double>(fold.size());
   }
   return cost;
 }
@@ -116,13 +129,16 @@ std::vector<int> ranks_of(const Row& row, Mode mode) { return mode == Mode::scra
 std::vector<Cell> searches_of(const Cell& fit) {
   const std::vector<double>& rates = fit.row->lrs.at(fit.mode);
   std::vector<Cell> out;
-  if (rates.size() == 1) return out;
-  for (const double lr : rates) {
-    Cell cell = fit;
-    cell.kind = CellKind::search;
-    cell.seed = 0;
-    cell.lr = lr;
-    out.push_back(cell);
+  if (rates.size() * fit.row->augments.size() == 1) return out;
+  for (const segue::tasks::Augmentation& augmentation : fit.row->augments) {
+    for (const double lr : rates) {
+      Cell cell = fit;
+      cell.kind = CellKind::search;
+      cell.seed = 0;
+      cell.lr = lr;
+      cell.augmentation = augmentation;
+      out.push_back(cell);
+    }
   }
   return out;
 }
@@ -176,8 +192,8 @@ std::vector<std::vector<std::size_t>> held_out_folds(std::size_t pairs) {
   return folds;
 }
 
-std::size_t choose_lr(std::span<const Tried> tried, bool higher_is_better) {
-  if (tried.empty()) segue::throw_input("choice of the learning rate", "number of rates", "0", "1 or more");
+std::size_t choose_candidate(std::span<const Tried> tried, bool higher_is_better) {
+  if (tried.empty()) segue::throw_input("choice of rate and augmentation", "number of candidates", "0", "1 or more");
   const auto rank = [&](const Tried& t) {
     const double badness = higher_is_better ? -t.score : t.score;
     // What is not finite has no order, and is no success either.

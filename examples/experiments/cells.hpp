@@ -13,8 +13,8 @@
 
 namespace experiments {
 
-/// rules: what simple rules without a network score; search: one learning rate tried on held-out training pairs;
-/// fit: all training pairs fitted, the test items answered.
+/// rules: what simple rules without a network score; search: one learning rate and augmentation tried on held-out
+/// training pairs; fit: all training pairs fitted, the test items answered.
 enum class CellKind : std::uint8_t { rules, search, fit };
 std::string_view name(CellKind kind);
 
@@ -27,7 +27,8 @@ struct Cell {
   int rank = 0;
   segue::tasks::Transition transition = segue::tasks::Transition::Discrete;
   std::uint64_t seed = 0;
-  double lr = 0;  ///< of a search; a fit takes the best of the row's
+  double lr = 0;                              ///< of a search; a fit takes the best of the row's
+  segue::tasks::Augmentation augmentation{};  ///< likewise
 
   /// Everything that decides the result, but for model and device: equal settings are one cell, whichever rows they
   /// are in.
@@ -50,7 +51,7 @@ std::vector<Group> groups_of(const Table& table);
 /// The ranks that a mode is fitted with: without an adapter there is none to vary, and it is 0.
 std::vector<int> ranks_of(const Row& row, Mode mode);
 
-/// The searches that a fit chooses its rate from: seed 0, one a candidate; none if there is no choice.
+/// The searches that a fit chooses its rate and augmentation from: seed 0, one a candidate; none if there is no choice.
 std::vector<Cell> searches_of(const Cell& fit);
 
 /// Which of `parts` machines takes each group: the one with the least to do so far, so that the loads are even. It
@@ -67,15 +68,16 @@ bool matches_glob(std::string_view text, std::string_view pattern);
 /// (leave-one-out), else the last fifth, at least two, together.
 std::vector<std::vector<std::size_t>> held_out_folds(std::size_t pairs);
 
-/// A learning rate and how it did on the held-out training pairs.
+/// A learning rate and an augmentation, and how they did on the held-out training pairs.
 struct Tried {
   double lr = 0;
   double score = 0;
   double loss = 0;      ///< denoising loss at fixed sigmas
   bool failed = false;  ///< the fit broke off
+  segue::tasks::Augmentation augmentation{};
 };
 
-/// The place of the best rate: by score, equal scores by loss, equal losses the smaller rate; failed ones last.
-std::size_t choose_lr(std::span<const Tried> tried, bool higher_is_better);
+/// The place of the best candidate: by score, equal scores by loss, equal losses the smaller rate; failed ones last.
+std::size_t choose_candidate(std::span<const Tried> tried, bool higher_is_better);
 
 }  // namespace experiments

@@ -32,7 +32,7 @@ Fitted fit_engine(fewshot::BasicEngine<Adapters>& engine, const fewshot::Task& t
   const fewshot::Objective objective = fewshot::objective(options);
   Fitted out;
   {
-    Dataset data = engine.dataset(task.train(), options);
+    Dataset data = engine.dataset(task.augmented(options.augmentation, options.seed), options);
     Trainer trainer(engine.context(), engine.model(), data, objective, fewshot::recipe(options));
     const segue::train::TrainReport report = trainer.run(sink);
     out.final_loss = report.final_loss;

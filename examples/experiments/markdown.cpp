@@ -216,14 +216,18 @@ std::string rate_table(const Summary& summary) {
         for (const double lr : row.row->lrs.at(v.mode)) tried.append(tried.empty() ? "" : ", ").append(rate(lr));
         std::vector<std::string> cells = variant_cells(v);
         cells.insert(cells.begin(), {row.row->name, std::to_string(point.shots)});
-        cells.insert(cells.end(), {tried, rate(known->lr)});
+        std::string kinds;
+        for (const segue::tasks::Augmentation& kind : row.row->augments)
+          kinds.append(kinds.empty() ? "" : ", ").append(segue::tasks::name(kind));
+        cells.insert(cells.end(), {tried, rate(known->lr), kinds, known->augment});
         text += line(cells);
       }
     }
   }
   if (text.empty()) return text;
-  return "## Learning rates\nThe best on held-out training pairs, seed 0.\n\n"
-         "| task | n | mode | rank | transition | tried | taken |\n|---|---|---|---|---|---|---|\n" +
+  return "## Learning rates and augmentations\nThe best on held-out training pairs, seed 0, of every rate with every "
+         "augmentation.\n\n| task | n | mode | rank | transition | rates | taken | augmentations | taken |\n"
+         "|---|---|---|---|---|---|---|---|---|\n" +
          text + "\n";
 }
 

@@ -45,6 +45,8 @@ std::string cell_path(const std::string& out, const Cell& cell, const std::strin
 Tried tried_of(const Json& cell, const std::string& path) {
   Tried tried;
   tried.lr = cell.at("settings", path).get<double>("lr", path);
+  tried.augmentation =
+      segue::tasks::augmentation_from_name(cell.at("settings", path).get_or<std::string>("augment", "none", path));
   tried.failed = cell.contains("failed");
   if (tried.failed) return tried;
   tried.score = cell.get<double>("score", path);

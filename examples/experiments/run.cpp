@@ -99,7 +99,13 @@ Json identity_of(const Cell& cell, const Backbone& model, const Machine& device)
   return json;
 }
 
-fewshot::Options options_of(const Cell& cell, double lr, const Settings& settings) {
+/// What a cell is fitted with.
+struct Choice {
+  double lr = 1;
+  segue::tasks::Augmentation augmentation{};
+};
+
+fewshot::Options options_of(const Cell& cell, const Choice& choice, const Settings& settings) {
   const Row& row = *cell.row;
   std::vector<std::string> words = {"experiments"};
   for (const std::string& word : row.words) {
@@ -118,7 +124,9 @@ fewshot::Options options_of(const Cell& cell, double lr, const Settings& setting
   options.steps = row.steps;
   options.batch = row.batch;
   options.rank = std::max(1, cell.rank);
-  options.lr = lr;
+  options.lr = choice.lr;
+  options.augmentation = choice.augmentation;
+  options.average = row.average;
   options.seed = cell.seed;
   options.transition = cell.transition;
   options.sample_steps = row.sample_steps;
@@ -220,7 +228,7 @@ class Driver {
     const std::string wanted = segue::io::dump_json(Json(cell.row->words), -1) + std::to_string(cell.shots) + " " +
                                std::to_string(cell.row->test);
     if (!task_ || task_name_ != wanted) {
-      task_.emplace(options_of(cell, 1, settings_), model_.width, model_.height);
+      task_.emplace(options_of(cell, {}, settings_), model_.width, model_.height);
       task_name_ = wanted;
     }
     return *task_;
@@ -235,22 +243,25 @@ class Driver {
     return *learner;
   }
 
-  /// The rate of a fit, and how each candidate did.
-  double chosen_lr(const Work& work, const Task& task, Json& search) const {
+  /// The rate and augmentation of a fit, and how each candidate did.
+  Choice chosen(const Work& work, const Task& task, Json& search) const {
     const std::vector<double>& rates = work.cell->row->lrs.at(work.cell->mode);
-    if (rates.size() == 1) return rates[0];
+    const std::vector<segue::tasks::Augmentation>& kinds = work.cell->row->augments;
+    if (rates.size() * kinds.size() == 1) return {rates[0], kinds[0]};
     std::vector<Tried> tried;
     for (const Cell& cell : searches_of(*work.cell)) {
       const std::string& path = done_.at(key(cell));
       tried.push_back(tried_of(read_cell(path), path));
       Json entry = Json::object();
       entry["lr"] = cell.lr;
+      entry["augment"] = segue::tasks::name(cell.augmentation);
       entry["score"] = tried.back().score;
       entry["held_out_loss"] = tried.back().loss;
       if (tried.back().failed) entry["failed"] = true;
       search.push_back(std::move(entry));
     }
-    return tried[choose_lr(tried, segue::tasks::higher_is_better(task.score()))].lr;
+    const Tried& best = tried[choose_candidate(tried, segue::tasks::higher_is_better(task.score()))];
+    return {best.lr, best.augmentation};
   }
 
   void make(const Work& work, std::size_t place) {
@@ -305,7 +316,7 @@ class Driver {
     double score = 0, loss = 0;
     for (std::size_t f = 0; f < folds.size(); ++f) {
       const Task held_out = task.hold_out(folds[f]);
-      const auto options = options_of(cell, cell.lr, settings_);
+      const auto options = options_of(cell, {cell.lr, cell.augmentation}, settings_);
       const Fitted fitted = learner(cell.mode, options).fit(held_out, options, AskLoss::yes, [&](double share) {
         watch((static_cast<double>(f) + share) / static_cast<double>(folds.size()));
       });
@@ -320,11 +331,12 @@ class Driver {
   void fit(const Work& work, const Task& task, Json& json, const std::function<void(double)>& watch) {
     const Cell& cell = *work.cell;
     Json tried = Json::array();
-    const double lr = chosen_lr(work, task, tried);
-    json["lr"] = lr;
+    const Choice choice = chosen(work, task, tried);
+    json["lr"] = choice.lr;
+    json["augment"] = segue::tasks::name(choice.augmentation);
     json["search"] = tried;
     json["test_items"] = task.test().size();
-    const auto options = options_of(cell, lr, settings_);
+    const auto options = options_of(cell, choice, settings_);
     const Fitted fitted = learner(cell.mode, options).fit(task, options, AskLoss::no, watch);
     const std::vector<double> by_attempts = scores_by_attempts(task, fitted.answers);
     const fewshot::Evaluation first = task.evaluate(std::span(fitted.answers).first(1));

@@ -91,6 +91,7 @@ SeedScore seed_score(const Json* json, std::uint64_t seed) {
   if (!json) return out;
   out.failed = json->contains("failed");
   out.lr = json->get_or<double>("lr", 0, kWhere);
+  out.augment = json->get_or<std::string>("augment", "none", kWhere);
   if (out.failed) return out;
   out.score = json->get<double>("score", kWhere);
   out.by_attempts = json->get_or<std::vector<double>>("score_by_attempts", {}, kWhere);
@@ -126,6 +127,7 @@ Json json_of(const Variant& v) {
     if (seed.score) {
       one["score"] = *seed.score;
       one["lr"] = seed.lr;
+      one["augment"] = seed.augment;
       if (seed.by_attempts.size() > 1) one["score_by_attempts"] = seed.by_attempts;
     } else {
       one["state"] = seed.failed ? "failed" : "missing";

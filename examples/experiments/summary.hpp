@@ -27,7 +27,8 @@ struct SeedScore {
   std::optional<double> score;  ///< none: the cell is missing or its fit broke off
   bool failed = false;
   double lr = 0;
-  std::vector<double> by_attempts;
+  std::vector<double> by_attempts{};
+  std::string augment{};  ///< the augmentation that was chosen
 };
 
 /// One setting of a row with all its seeds, those that are missing too.

@@ -14,14 +14,15 @@ using segue::io::Json;
 
 namespace {
 
-constexpr std::array<std::string_view, 19> kKeys = {
-    "name",        "each",     "task",  "shots", "test",         "modes", "seeds", "lrs",       "rank", "ranks",
-    "transitions", "attempts", "steps", "batch", "sample_steps", "shift", "paper", "yardstick", "reach"};
+constexpr std::array<std::string_view, 21> kKeys = {
+    "augments", "average", "name",         "each",  "task",  "shots",       "test",
+    "modes",    "seeds",   "lrs",          "rank",  "ranks", "transitions", "attempts",
+    "steps",    "batch",   "sample_steps", "shift", "paper", "yardstick",   "reach"};
 /// What the driver says itself, so that a row cannot say it twice.
-constexpr std::array<std::string_view, 21> kTakenWords = {
-    "--shots",   "--test",         "--steps",        "--batch",  "--rank",     "--lr",      "--transition",
-    "--seed",    "--sample-steps", "--sample-batch", "--shift",  "--attempts", "--model",   "--out",
-    "--adapter", "--apply",        "--latents",      "--device", "--resume",   "--stop-at", "--help"};
+constexpr std::array<std::string_view, 23> kTakenWords = {
+    "--augment",    "--average", "--shots",        "--test",         "--steps",  "--batch",    "--rank",  "--lr",
+    "--transition", "--seed",    "--sample-steps", "--sample-batch", "--shift",  "--attempts", "--model", "--out",
+    "--adapter",    "--apply",   "--latents",      "--device",       "--resume", "--stop-at",  "--help"};
 
 /// One row's values, its own before the defaults, with the sentence's beginning.
 class Reader {
@@ -122,6 +123,19 @@ std::map<Mode, std::vector<double>> read_lrs(const Reader& reader, const std::ve
   return out;
 }
 
+std::vector<segue::tasks::Augmentation> read_augments(const Reader& reader) {
+  if (!reader.find("augments")) return {{}};
+  std::vector<segue::tasks::Augmentation> out;
+  for (const std::string& text : reader.distinct(reader.get<std::vector<std::string>>("augments"), "augments")) {
+    try {
+      out.push_back(segue::tasks::augmentation_from_name(text));
+    } catch (const segue::InputError& error) {
+      throw_input(reader.where(), error.what());
+    }
+  }
+  return out;
+}
+
 std::vector<std::string> read_words(const Reader& reader) {
   const auto words = reader.get<std::vector<std::string>>("task");
   for (const std::string& word : words) {
@@ -154,9 +168,12 @@ Row read_row(const Json& json, const Json& defaults, const std::string& table, s
   row.modes = reader.distinct(row.modes, "modes");
   for (const int seed : reader.counts("seeds", {0}, 0)) row.seeds.push_back(static_cast<std::uint64_t>(seed));
   row.lrs = read_lrs(reader, row.modes);
-  const bool searched = std::any_of(row.modes.begin(), row.modes.end(), [&](Mode m) { return row.lrs[m].size() > 1; });
+  row.augments = read_augments(reader);
+  const bool searched = std::any_of(row.modes.begin(), row.modes.end(),
+                                    [&](Mode m) { return row.lrs[m].size() * row.augments.size() > 1; });
   if (searched && *std::min_element(row.shots.begin(), row.shots.end()) < 2) {
-    throw_input(reader.where(), "key 'shots'", "1", "2 or more where 'lrs' leaves a choice: a pair is held out");
+    throw_input(reader.where(), "key 'shots'", "1",
+                "2 or more where 'lrs' or 'augments' leave a choice: a pair is held out");
   }
   row.ranks = reader.counts("ranks", {reader.count("rank", 16, 1)}, 1);
   row.transitions = {segue::tasks::Transition::Discrete};
@@ -172,6 +189,7 @@ Row read_row(const Json& json, const Json& defaults, const std::string& table, s
     row.transitions = reader.distinct(row.transitions, "transitions");
   }
   row.attempts = reader.count("attempts", 1, 1);
+  row.average = reader.count("average", 1, 1);
   row.steps = reader.count("steps", 400, 1);
   row.batch = reader.count("batch", 16, 1);
   row.sample_steps = reader.count("sample_steps", 20, 1);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "segue/io/json.hpp"
+#include "segue/tasks/augment.hpp"
 #include "segue/tasks/transition.hpp"
 
 namespace experiments {
@@ -36,10 +37,13 @@ struct Row {
   int test = 0;  ///< use the first so many test items; 0: all
   std::vector<Mode> modes;
   std::vector<std::uint64_t> seeds;
-  std::map<Mode, std::vector<double>> lrs;  ///< candidates; one that is alone is taken without a search
+  std::map<Mode, std::vector<double>> lrs;  ///< candidates
   std::vector<int> ranks;
   std::vector<segue::tasks::Transition> transitions;
+  /// Candidates beside the rates: every pair of a rate and an augmentation is tried, where there is more than one.
+  std::vector<segue::tasks::Augmentation> augments;
   int attempts = 1;
+  int average = 1;
   int steps = 400;
   int batch = 16;
   int sample_steps = 20;

@@ -65,7 +65,8 @@ class BasicEngine {
   /// Pairs as clips, ready for the trainer.
   segue::train::InMemoryDataset<Policy> dataset(std::span<const segue::tasks::Pair> pairs, const Options& options);
 
-  /// The last frame that the model draws after each input. The noise of item i depends on seed, attempt and i alone.
+  /// The last frame that the model draws after each input, the mean of `options.average` draws. The noise of item i
+  /// depends on seed, attempt, draw and i alone.
   /// `watch(done)` is told how many items are answered.
   std::vector<segue::io::Image> answer(std::span<const segue::tasks::Pair> items, const Options& options, int attempt,
                                        const std::function<void(std::size_t)>& watch = {});

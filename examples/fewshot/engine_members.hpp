@@ -34,6 +34,29 @@ inline segue::io::Image last_frame(const segue::tasks::Clip& clip) {
   return {clip.width, clip.height, clip.channels, std::vector<std::uint8_t>(frame.begin(), frame.end())};
 }
 
+/// The mean of pictures of one size, to the nearest byte.
+class Mean {
+ public:
+  void add(const segue::io::Image& image) {
+    if (count_++ == 0) {
+      first_ = image;
+      sums_.assign(image.pixels.size(), 0);
+    }
+    for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += image.pixels[i];
+  }
+  segue::io::Image image() const {
+    segue::io::Image out = first_;
+    for (std::size_t i = 0; i < sums_.size(); ++i)
+      out.pixels[i] = static_cast<std::uint8_t>((sums_[i] + count_ / 2) / count_);
+    return out;
+  }
+
+ private:
+  std::uint32_t count_ = 0;
+  segue::io::Image first_;
+  std::vector<std::uint32_t> sums_;
+};
+
 }  // namespace detail
 
 template <class Adapters>
@@ -124,21 +147,27 @@ std::vector<segue::io::Image> BasicEngine<Adapters>::answer(std::span<const segu
     segue::ops::fill(exec_, 0.0, text.view());
     for (std::size_t i = 0; i < count; ++i) {
       const segue::io::Image& input = items[begin + i].input;
-      const auto at = static_cast<std::int64_t>(i);
-      const segue::RandomKey key{options.seed, detail::kAnswerSite + static_cast<std::uint32_t>(attempt),
-                                 static_cast<std::uint32_t>(begin + i)};
-      segue::ops::fill_normal(exec_, noise.view()[at], key);
       const segue::tasks::Clip still{1, input.height, input.width, 3, input.pixels};
       segue::ops::copy(exec_,
                        segue::train::first_frame_condition(exec_, detail::encode(exec_, still), spec_.frames).cview(),
-                       condition.view()[at]);
+                       condition.view()[static_cast<std::int64_t>(i)]);
     }
-    const auto& clips = sample(noise, condition, text, text);
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto at = static_cast<std::int64_t>(i);
-      const segue::Tensor<Policy::accum, 4, Policy::Space> one(clips.buffer(), clips.view()[at]);
-      answers.push_back(detail::last_frame(codec.decode<Policy>(exec_, one)));
+    std::vector<detail::Mean> means(count);
+    for (int draw = 0; draw < options.average; ++draw) {
+      for (std::size_t i = 0; i < count; ++i) {
+        const segue::RandomKey key{options.seed,
+                                   detail::kAnswerSite + static_cast<std::uint32_t>(attempt * options.average + draw),
+                                   static_cast<std::uint32_t>(begin + i)};
+        segue::ops::fill_normal(exec_, noise.view()[static_cast<std::int64_t>(i)], key);
+      }
+      const auto& clips = sample(noise, condition, text, text);
+      for (std::size_t i = 0; i < count; ++i) {
+        const segue::Tensor<Policy::accum, 4, Policy::Space> one(clips.buffer(),
+                                                                 clips.view()[static_cast<std::int64_t>(i)]);
+        means[i].add(detail::last_frame(codec.decode<Policy>(exec_, one)));
+      }
     }
+    for (const detail::Mean& mean : means) answers.push_back(mean.image());
     if (watch) watch(answers.size());
   }
   return answers;

@@ -56,6 +56,8 @@ Json settings_of(const Options& options) {
   json["transition"] = tasks::name(options.transition);
   json["sample_steps"] = options.sample_steps;
   json["shift"] = options.shift;
+  json["augment"] = tasks::name(options.augmentation);
+  json["average"] = options.average;
   json["guidance"] = options.guidance;
   json["attempts"] = options.attempts;
   return json;
@@ -88,6 +90,7 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
   t.settings["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
   t.settings["dropout"] = options.dropout;
   t.settings["transition"] = tasks::name(options.transition);
+  t.settings["augment"] = tasks::name(options.augmentation);
   return Trainer(engine.context(), engine.model(), data, objective(options), t);
 }
 
@@ -195,7 +198,7 @@ void learn(const Options& options) {
   Engine engine(model_path(options), options);
   const Task task(options, engine.spec().width, engine.spec().height);
   engine.add_adapter(options);
-  auto data = engine.dataset(task.train(), options);
+  auto data = engine.dataset(task.augmented(options.augmentation, options.seed), options);
   const std::string out = make_out_folder(options, task.name(), settings_of(options));
 
   std::printf("%s: %zu training pairs, %zu test items; results go to %s\n", task.name().c_str(), task.train().size(),

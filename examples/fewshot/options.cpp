@@ -52,6 +52,13 @@ example::CommandLine<Options> command_line() {
            });
   c.number("--test", "N", "use only the first N test items; of a generated task N are made (default 50)",
            &Options::test_items, 1, 1000000);
+  c.custom(
+      "--augment", "KINDS",
+      "variants of the training pairs: mirror, turns, roll, colours, warp, joined by '+' (default none). Each says "
+      "that the task does not mind",
+      [](Options& o, const std::string&, const std::string& value) {
+        o.augmentation = segue::tasks::augmentation_from_name(value);
+      });
   c.number("--attempts", "N",
            "answers a test grid, with different noise; one must be right (default 1; ARC-AGI has 2, ConceptARC 3)",
            &Options::attempts, 1, 100);
@@ -70,6 +77,8 @@ example::CommandLine<Options> command_line() {
            });
   c.number("--seed", "N", "initialisation and noise (default 0)", &Options::seed, 0, ~std::uint64_t{0} >> 1);
   c.number("--sample-steps", "N", "Euler steps an answer (default 6)", &Options::sample_steps, 1, 10000);
+  c.number("--average", "N", "draws, with different noise, that an answer is the mean of (default 1)",
+           &Options::average, 1, 100);
   c.number("--sample-batch", "N", "items that are answered together (default 10)", &Options::sample_batch, 1, 4096);
   c.number("--shift", "X", "timestep shift of training and sampling: large is noisy (default 25)", &Options::shift,
            0.01, 100.0);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "segue/tasks/arc_render.hpp"
+#include "segue/tasks/augment.hpp"
 #include "segue/tasks/picture_transform.hpp"
 #include "segue/tasks/transition.hpp"
 
@@ -37,6 +38,7 @@ struct Options {
   int shots = 10;
   bool shots_given = false;
   int test_items = 0;  ///< 0: all
+  segue::tasks::Augmentation augmentation;
   int attempts = 1;
 
   int steps = 300;
@@ -52,6 +54,7 @@ struct Options {
 
   int sample_steps = 6;
   int sample_batch = 10;
+  int average = 1;  ///< draws that an answer is the mean of
   double shift = 25.0;
   double guidance = 1.0;
   std::string device;  ///< empty: the one that the program was built for

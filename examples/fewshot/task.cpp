@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "task.hpp"
 
+#include <algorithm>
+
 #include "segue/tasks/arc_decode.hpp"
 #include "segue/tasks/automata.hpp"
 #include "segue/tasks/baselines.hpp"
@@ -142,6 +144,27 @@ bool Task::scores_grids() const {
          (score_ == tasks::Score::Exact || score_ == tasks::Score::CellAccuracy || score_ == tasks::Score::Path);
 }
 
+std::vector<tasks::Pair> Task::augmented(const tasks::Augmentation& kind, std::uint64_t seed, int most) const {
+  const int count = static_cast<int>(train_.size());
+  const int variants = std::clamp(most / std::max(1, count), 1, tasks::useful_variants(kind));
+  std::vector<tasks::Pair> out;
+  for (int v = 0; v < variants; ++v) {
+    for (int i = 0; i < count; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      const std::uint64_t pair_seed = seed * 0x9E3779B97F4A7C15u + at;
+      if (!geometry_) {
+        out.push_back(tasks::augment(train_[at], kind, v, pair_seed));
+        continue;
+      }
+      const tasks::GridPair grids = tasks::augment({train_[at].name, train_inputs_[at], train_outputs_[at]}, kind,
+                                                   geometry_->palette, geometry_->fold == 0, v, pair_seed);
+      out.push_back(
+          {grids.name, tasks::render_grid(grids.input, *geometry_), tasks::render_grid(grids.output, *geometry_)});
+    }
+  }
+  return out;
+}
+
 Evaluation Task::evaluate(std::span<const std::vector<Image>> answers) const {
   if (scores_grids()) return evaluate_grids(answers);
   if (score_ == tasks::Score::Pck) return evaluate_poses(answers[0]);
@@ -188,9 +211,10 @@ double Task::score_of(std::span<const std::vector<tasks::Grid>> attempts) const 
 
 Evaluation Task::evaluate_poses(std::span<const Image> answers) const {
   tasks::PckCount count;
+  const tasks::PosePrior prior = tasks::pose_prior(train_poses_, test_[0].input.width, test_[0].input.height);
   for (std::size_t i = 0; i < test_.size(); ++i) {
-    count += tasks::count_pck(tasks::decode_pose(answers[i], keypoints_->colours), test_poses_[i], answers[i].width,
-                              answers[i].height);
+    count += tasks::count_pck(tasks::decode_pose(answers[i], keypoints_->colours, prior), test_poses_[i],
+                              answers[i].width, answers[i].height);
   }
   return {count.value(),
           {{"labelled_points", static_cast<double>(count.labelled)},

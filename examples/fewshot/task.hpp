@@ -10,6 +10,7 @@
 
 #include "options.hpp"
 #include "segue/tasks/arc.hpp"
+#include "segue/tasks/augment.hpp"
 #include "segue/tasks/keypoints.hpp"
 #include "segue/tasks/metrics.hpp"
 #include "segue/tasks/pair.hpp"
@@ -35,6 +36,10 @@ class Task {
   const std::string& name() const { return name_; }
   segue::tasks::Score score() const { return score_; }
   std::span<const segue::tasks::Pair> train() const { return train_; }
+  /// The training pairs in all the variants that an augmentation makes of them, at most `most` in all but each pair
+  /// once: the pairs themselves, then a variant of each, and so on. Drawn from `seed`.
+  std::vector<segue::tasks::Pair> augmented(const segue::tasks::Augmentation& kind, std::uint64_t seed,
+                                            int most = 1024) const;
   std::span<const segue::tasks::Pair> test() const { return test_; }
   /// What the user should know about the data, e.g. how many grids did not fit.
   const Figures& notes() const { return notes_; }

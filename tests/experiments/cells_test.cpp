@@ -49,6 +49,21 @@ TEST_CASE("a row is a cell of rules, and a mode's searches before its fits") {
                                  "a-n3-scratch-s0", "a-n3-scratch-s1"});
 }
 
+TEST_CASE("every rate is tried with every augmentation") {
+  const Table table = table_of(R"({"name": "a", "shots": [3], "augments": ["none", "turns+colours"], "seeds": [1]})");
+  CHECK(labels_of(groups_of(table)) ==
+        std::vector<std::string>{"a-n3-rules", "a-n3-pretrained-r16-lr0.1", "a-n3-pretrained-r16-lr0.2",
+                                 "a-n3-pretrained-r16-lr0.3", "a-n3-pretrained-r16-turns+colours-lr0.1",
+                                 "a-n3-pretrained-r16-turns+colours-lr0.2", "a-n3-pretrained-r16-turns+colours-lr0.3",
+                                 "a-n3-pretrained-r16-s1", "a-n3-scratch-lr0.5", "a-n3-scratch-turns+colours-lr0.5",
+                                 "a-n3-scratch-s1"});
+  std::set<std::string> settings;
+  for (const Group& group : groups_of(table)) {
+    for (const Cell& cell : group.cells) settings.insert(segue::io::dump_json(cell.settings()));
+  }
+  CHECK(settings.size() == 11);
+}
+
 TEST_CASE("what two rows ask for is fitted once, and never without its searches") {
   const Table table = table_of(R"({"name": "a", "modes": ["pretrained"]},
                                   {"name": "b", "modes": ["pretrained"], "ranks": [4, 16]},
@@ -100,8 +115,9 @@ TEST_CASE("a key stays what it is, and changes with each setting and with the mo
   other = cell;
   other.kind = CellKind::rules;
   CHECK(differs(other));
-  for (const char* change : {R"("steps": 5)", R"("batch": 5)", R"("shift": 5)", R"("sample_steps": 5)", R"("test": 5)",
-                             R"("attempts": 5)", R"("task": [])", R"("lrs": {"pretrained": [0.7]})"}) {
+  for (const char* change :
+       {R"("steps": 5)", R"("batch": 5)", R"("shift": 5)", R"("sample_steps": 5)", R"("test": 5)", R"("attempts": 5)",
+        R"("task": [])", R"("lrs": {"pretrained": [0.7]})", R"("average": 5)", R"("augments": ["turns"])"}) {
     const Table changed = table_of(std::string(R"({"name": "a", "modes": ["pretrained"], )") + change + "}");
     other = cell;
     other.row = &changed.rows[0];
@@ -167,7 +183,9 @@ TEST_CASE("pairs that are held out: each of three alone below ten, the last fift
 
 TEST_CASE("the best learning rate: by score, then by loss, then the smaller; failures last") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const auto best = [](std::vector<Tried> tried, bool higher = true) { return tried[choose_lr(tried, higher)].lr; };
+  const auto best = [](std::vector<Tried> tried, bool higher = true) {
+    return tried[choose_candidate(tried, higher)].lr;
+  };
   CHECK(best({{1, 0.5, 9, false}, {2, 0.7, 9, false}, {3, 0.6, 0, false}}) == 2);
   CHECK(best({{1, 0.5, 9, false}, {2, 0.7, 9, false}, {3, 0.6, 0, false}}, false) == 1);
   CHECK(best({{1, 0, 0.3, false}, {2, 0, 0.2, false}, {3, 0, 0.4, false}}) == 2);
@@ -176,7 +194,7 @@ TEST_CASE("the best learning rate: by score, then by loss, then the smaller; fai
   CHECK(best({{1, nan, 0, false}, {2, 0.1, 9, false}}) == 2);
   CHECK(best({{1, 0, nan, false}, {2, 0, 9, false}}) == 2);
   CHECK(best({{2, 0, 0, true}, {1, 0, 0, true}}) == 1);
-  CHECK(contains(message_of<InputError>([] { choose_lr({}, true); }), "is 0, expected 1 or more"));
+  CHECK(contains(message_of<InputError>([] { choose_candidate({}, true); }), "is 0, expected 1 or more"));
 }
 
 TEST_CASE("a task with pairs held out learns from the others, asks these, and has nothing of the test items") {
@@ -211,6 +229,35 @@ TEST_CASE("a task with pairs held out learns from the others, asks these, and ha
     CHECK(contains(message_of<InputError>([&] { task.hold_out(all); }), "number of held-out pairs is 5"));
     CHECK(contains(message_of<InputError>([&] { task.hold_out({}); }), "number of held-out pairs is 0"));
     CHECK(contains(message_of<InputError>([&] { task.hold_out(beyond); }), "is 5, expected below 5"));
+  }
+}
+
+TEST_CASE("a task's training pairs are multiplied, first each as it is, then variant by variant") {
+  fewshot::Options options;
+  options.shots = 3;
+  const segue::tasks::Augmentation turns{.turns = true};
+  SECTION("grids are drawn again") {
+    options.life = "B3/S23";
+    const fewshot::Task task(options, 64, 64);
+    const auto pairs = task.augmented(turns, 0);
+    REQUIRE(pairs.size() == 24);
+    std::set<std::vector<std::uint8_t>> seen;
+    for (std::size_t i = 0; i < 3; ++i) CHECK(pairs[i].input.pixels == task.train()[i].input.pixels);
+    for (const auto& pair : pairs) seen.insert(pair.input.pixels);
+    CHECK(seen.size() == 24);
+    CHECK(task.augmented(turns, 0, 7).size() == 6);
+    CHECK(task.augmented(turns, 0, 2).size() == 3);
+    CHECK(task.augmented({}, 0).size() == 3);
+  }
+  SECTION("pictures by the seed") {
+    const fewshot::Task task(options, 64, 64);
+    const segue::tasks::Augmentation drawn{.colours = true};
+    const auto pairs = task.augmented(drawn, 0, 12), same = task.augmented(drawn, 0, 12),
+               other = task.augmented(drawn, 1, 12);
+    REQUIRE(pairs.size() == 12);
+    CHECK(pairs[11].input.pixels == same[11].input.pixels);
+    CHECK(pairs[11].input.pixels != other[11].input.pixels);
+    CHECK(pairs[11].target.pixels == task.train()[2].target.pixels);
   }
 }
 

@@ -80,6 +80,7 @@ TEST_CASE("the program goes on where it stopped, shards agree with one run, and 
   const std::string model = (dir / "model").string(), table = (dir / "table.json").string();
   make_model(model);
   write_file_atomically(table, R"({"defaults": {"seeds": [0, 1], "steps": 2, "batch": 2, "sample_steps": 1, "test": 3,
+    "augments": ["turns"], "average": 2,
     "lrs": {"pretrained": [0.001, 0.01], "random": [0.01], "scratch": [0.001]}, "task": []},
     "rows": [{"name": "g", "shots": [2], "modes": ["pretrained", "random", "scratch"]}]})");
   const std::string common = "--table '" + table + "' --model '" + model + "' --threads 1";

@@ -94,7 +94,7 @@ TEST_CASE("a report gives means and extremes over seeds, marks the best rule, an
   CHECK(contains(text, "copy_input 0.100, **otsu 0.600**, mean_mask 0.400"));
   CHECK(contains(text, "4 of 8 cells are there."));
   CHECK(contains(text, "Device: a processor. Pretrained backbone: wan (weights w)."));
-  CHECK(contains(text, "| a | 10 | pretrained | 16 | discrete | 0.1, 0.2 | 0.2 |\n"));
+  CHECK(contains(text, "| a | 10 | pretrained | 16 | discrete | 0.1, 0.2 | 0.2 | none | none |\n"));
   CHECK_FALSE(contains(text, "| b | 10 | pretrained"));
 
   const Json json = json_of(summary);

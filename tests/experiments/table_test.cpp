@@ -29,7 +29,8 @@ TEST_CASE("a row's keys go before the defaults, and what neither says has its us
   const Table table = read(R"({"defaults": {"task": ["--life", "B3/S2"], "modes": ["scratch", "random"], "steps": 7,
                                "lrs": {"scratch": [0.1], "random": [1, 2]}},
                                "rows": [{"name": "a", "steps": 9, "shots": [3, 30], "paper": {"30": 1}},
-                                        {"name": "b", "seeds": [4, 2], "ranks": [4, 64], "transitions": ["tiles"]}]})");
+                                        {"name": "b", "seeds": [4, 2], "ranks": [4, 64], "transitions": ["tiles"],
+                                         "augments": ["none", "colours+turns"]}]})");
   REQUIRE(table.rows.size() == 2);
   const Row &a = table.rows[0], &b = table.rows[1];
   CHECK(a.steps == 9);
@@ -45,6 +46,9 @@ TEST_CASE("a row's keys go before the defaults, and what neither says has its us
   CHECK(b.transitions == std::vector<segue::tasks::Transition>{segue::tasks::Transition::Tiles});
   CHECK(a.paper == FigureByShots{{30, 1.0}});
   CHECK(a.batch == 16);
+  CHECK(a.average == 1);
+  CHECK(a.augments == std::vector<segue::tasks::Augmentation>{{}});
+  CHECK(b.augments == std::vector<segue::tasks::Augmentation>{{}, {.turns = true, .colours = true}});
   CHECK(a.sample_steps == 20);
   CHECK_FALSE(a.is_study());
   CHECK(b.is_study());
@@ -88,6 +92,10 @@ TEST_CASE("a table that is wrong is refused in a sentence that names row and key
        "key 'shots' is 1, expected 2 or more where"},
       {with(task + R"(, "transitions": ["cubic"])"), "'cubic'"},
       {with(task + R"(, "steps": 0)"), "key 'steps' is 0"},
+      {with(task + R"(, "average": 0)"), "key 'average' is 0"},
+      {with(task + R"(, "augments": ["turn"])"), "row 'a': augmentation: 'turn' is none, did you mean 'turns'?"},
+      {with(task + R"(, "augments": ["turns", "turns"])"), "key 'augments' is a list with a value twice"},
+      {with(task + R"(, "augments": ["none", "turns"], "shots": [1])"), "key 'shots' is 1, expected 2 or more where"},
       {with(task + R"(, "shift": 0)"), "key 'shift' is 0.0"},
       {with(task + R"(, "paper": {"ten": 1})"), "a key of 'paper' is 'ten', expected a number of pairs"},
       {with(task + R"(, "paper": {"10": "high"})"), "key 'paper' at 10 is the string 'high'"},
@@ -95,6 +103,7 @@ TEST_CASE("a table that is wrong is refused in a sentence that names row and key
       {with(task + R"(, "each": ["x", "x"])"), "a member of 'each' is 'x', expected each once"},
       {with(R"(, "task": ["--shots", "3"])"), "a word of 'task' is '--shots'"},
       {with(R"(, "task": ["--lr=3"])"), "a word of 'task' is '--lr=3'"},
+      {with(R"(, "task": ["--augment", "turns"])"), "a word of 'task' is '--augment'"},
       {with(R"(, "task": "--life")"), "key 'task' is the string '--life'"},
       {R"({"defaults": {"modes": ["scratch"], "lrs": {"scratch": [1]}, "task": []}, "rows": [{"name": "a"}, {"name": "a"}]})",
        "row 'a': its name is taken by a row before it"},

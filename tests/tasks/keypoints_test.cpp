@@ -57,14 +57,38 @@ TEST_CASE("a drawn pose is read back within half a pixel", "[tasks]") {
   CHECK(std::abs(read[2]->y - pose[2]->y) <= 0.5);
 }
 
-TEST_CASE("votes are weighted by brightness, dark pixels have none", "[tasks]") {
-  const std::vector<Colour> red = {Colour{255, 0, 0}};
-  const io::Image picture{4, 1, 3, {200, 0, 0, 0, 0, 0, 0, 0, 0, 150, 0, 0}};
-  const Pose read = tasks::decode_pose(picture, red);
+TEST_CASE("dots that are dim, smeared or of a neighbour's colour are read too", "[tasks]") {
+  const std::vector<Colour> colours = {Colour{255, 0, 0}, Colour{255, 89, 0}};
+  // A bright dot of the first part, and far off a dimmer stain of colours between the two: a centroid of all that is
+  // red would lie between them.
+  io::Image picture = tasks::draw_pose({Point{10.5, 20.5}, std::nullopt}, colours, 64, 64);
+  const io::Image stain = tasks::draw_pose({Point{50.5, 40.5}}, std::vector<Colour>{Colour{70, 12, 0}}, 64, 64);
+  for (std::size_t i = 0; i < picture.pixels.size(); ++i) picture.pixels[i] |= stain.pixels[i];
+  const Pose read = tasks::decode_pose(picture, colours);
   REQUIRE(read[0].has_value());
-  CHECK(std::abs(read[0]->x - (200 * 0.5 + 150 * 3.5) / 350) < 1e-12);
-  const io::Image dark{1, 1, 3, {128, 0, 0}};
-  CHECK(!tasks::decode_pose(dark, red)[0].has_value());
+  CHECK(std::hypot(read[0]->x - 10.5, read[0]->y - 20.5) < 1e-9);
+  // Where the second part is known to be near the stain, the stain is it.
+  const std::vector<Pose> known = {{std::nullopt, Point{48, 40}}, {std::nullopt, Point{52, 42}}};
+  const tasks::PosePrior prior = tasks::pose_prior(known, 64, 64);
+  CHECK(!prior.parts[0].has_value());
+  CHECK(prior.parts[1]->mean.x == 50.0);
+  CHECK(prior.parts[1]->variance.x == 4.0 + 4.0);  // a 32nd of 64 pixels, squared, on top
+  const Pose told = tasks::decode_pose(picture, colours, prior);
+  REQUIRE(told[1].has_value());
+  CHECK(std::hypot(told[1]->x - 50.5, told[1]->y - 40.5) < 0.1);
+}
+
+TEST_CASE("what does not show its colour is absent, however likely it is", "[tasks]") {
+  const std::vector<Colour> red = {Colour{255, 0, 0}};
+  const std::vector<Pose> known = {{Point{32, 32}}};
+  const tasks::PosePrior prior = tasks::pose_prior(known, 64, 64);
+  io::Image picture{64, 64, 3, std::vector<std::uint8_t>(64 * 64 * 3, 90)};  // grey is 55 degrees from red
+  CHECK(!tasks::decode_pose(picture, red, prior)[0].has_value());
+  picture = tasks::draw_pose({Point{32, 32}}, std::vector<Colour>{Colour{8, 0, 0}}, 64, 64);
+  CHECK(!tasks::decode_pose(picture, red, prior)[0].has_value());
+  picture = tasks::draw_pose({Point{32, 32}}, std::vector<Colour>{Colour{40, 0, 0}}, 64, 64);
+  CHECK(tasks::decode_pose(picture, red, prior)[0].has_value());
+  CHECK_THROWS_AS(tasks::decode_pose(io::Image{1, 1, 1, {0}}, red), InputError);
 }
 
 TEST_CASE("PCK counts hits, misses and dots for nothing", "[tasks]") {

@@ -96,16 +96,19 @@ inline Pose scale_pose(const Pose& pose, double size, int width, int height) {
   return out;
 }
 
+/// The radius of the disc that stands for a point: 3/128 of the picture's shorter side (and a quarter pixel, so that
+/// the smallest discs are round).
+constexpr double disc_radius(int width, int height) { return std::min(width, height) * 3.0 / 128.0 + 0.25; }
+
 /// Draws a pose on black: a disc a part in its colour, later parts over earlier ones. The disc of a point is centred
-/// in the pixel that holds it; its radius is 3/128 of the picture's shorter side (and a quarter pixel, so that the
-/// smallest discs are round).
+/// in the pixel that holds it.
 inline io::Image draw_pose(const Pose& pose, std::span<const Colour> colours, int width, int height) {
   io::Image image;
   image.width = width;
   image.height = height;
   image.channels = 3;
   image.pixels.assign(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3, 0);
-  const double radius = std::min(width, height) * 3.0 / 128.0 + 0.25;
+  const double radius = disc_radius(width, height);
   const int reach = static_cast<int>(radius);
   for (std::size_t k = 0; k < pose.size() && k < colours.size(); ++k) {
     if (!pose[k]) continue;
@@ -123,42 +126,137 @@ inline io::Image draw_pose(const Pose& pose, std::span<const Colour> colours, in
   return image;
 }
 
-/// Reads a pose off a picture: every pixel whose largest channel is above 128 votes, with that channel as its weight,
-/// for the part of the nearest colour (squared RGB distance, the first of equals); a part is the centroid of its
-/// votes, or absent without any. In pixels of the picture.
-inline Pose decode_pose(const io::Image& image, std::span<const Colour> colours) {
-  if (image.channels < 3) throw_input("decode_pose", "channels", std::to_string(image.channels), "3 or more");
-  struct Votes {
-    double x = 0, y = 0, weight = 0;
+/// Where the parts of the training poses are: a mean and a variance an axis, in pixels. Parts that no pose has are
+/// empty.
+struct PosePrior {
+  struct Part {
+    Point mean, variance;
   };
-  std::vector<Votes> votes(colours.size());
-  const std::uint8_t* pixel = image.pixels.data();
-  for (int y = 0; y < image.height; ++y) {
-    for (int x = 0; x < image.width; ++x, pixel += image.channels) {
-      const int brightest = std::max({pixel[0], pixel[1], pixel[2]});
-      if (brightest <= 128) continue;
-      std::size_t best = 0;
-      int best_distance = 1 << 30;
-      for (std::size_t k = 0; k < colours.size(); ++k) {
-        int distance = 0;
-        for (std::size_t c = 0; c < 3; ++c) {
-          const int difference = pixel[c] - colours[k][c];
-          distance += difference * difference;
-        }
-        if (distance < best_distance) {
-          best_distance = distance;
-          best = k;
-        }
-      }
-      if (colours.empty()) continue;
-      votes[best].x += brightest * (x + 0.5);
-      votes[best].y += brightest * (y + 0.5);
-      votes[best].weight += brightest;
+  std::vector<std::optional<Part>> parts;
+};
+
+/// The prior of some poses in pixels of a width x height picture. To each variance a 32nd of the shorter
+/// side, squared, is added: a few poses say little about where a part cannot be.
+inline PosePrior pose_prior(std::span<const Pose> poses, int width, int height) {
+  PosePrior prior;
+  const double floor = std::min(width, height) / 32.0;
+  for (std::size_t k = 0; !poses.empty() && k < poses[0].size(); ++k) {
+    double n = 0;
+    Point sum, squares;
+    for (const Pose& pose : poses) {
+      if (!pose[k]) continue;
+      n += 1;
+      sum.x += pose[k]->x;
+      sum.y += pose[k]->y;
+      squares.x += pose[k]->x * pose[k]->x;
+      squares.y += pose[k]->y * pose[k]->y;
     }
+    prior.parts.emplace_back();
+    if (n == 0) continue;
+    const Point mean{sum.x / n, sum.y / n};
+    const auto spread = [&](double square, double m) { return std::max(0.0, square / n - m * m) + floor * floor; };
+    prior.parts[k] = PosePrior::Part{mean, {spread(squares.x, mean.x), spread(squares.y, mean.y)}};
   }
+  return prior;
+}
+
+namespace detail {
+
+/// A map over a picture, smoothed by a Gaussian of standard deviation `sigma` pixels; zero outside.
+inline std::vector<double> smoothed(const std::vector<double>& map, int width, int height, double sigma) {
+  const int reach = static_cast<int>(std::ceil(4 * sigma));
+  std::vector<double> taps(static_cast<std::size_t>(2 * reach + 1));
+  double total = 0;
+  for (int i = -reach; i <= reach; ++i)
+    total += taps[static_cast<std::size_t>(i + reach)] = std::exp(-i * i / (2 * sigma * sigma));
+  for (double& tap : taps) tap /= total;
+  const auto pass = [&](const std::vector<double>& from, int dx, int dy) {
+    std::vector<double> to(from.size(), 0.0);
+    for (int y = 0; y < height; ++y) {
+      for (int x = 0; x < width; ++x) {
+        double sum = 0;
+        for (int i = -reach; i <= reach; ++i) {
+          const int u = x + i * dx, v = y + i * dy;
+          if (u < 0 || v < 0 || u >= width || v >= height) continue;
+          sum += taps[static_cast<std::size_t>(i + reach)] * from[static_cast<std::size_t>(v * width + u)];
+        }
+        to[static_cast<std::size_t>(y * width + x)] = sum;
+      }
+    }
+    return to;
+  };
+  return pass(pass(map, 1, 0), 0, 1);
+}
+
+/// How much of a part's colour each pixel shows: the length of its colour along the part's, less its distance from that
+/// line (0 at 45 degrees and beyond). Dim dots count too, by as much as they are bright.
+inline std::vector<double> colour_evidence(const io::Image& image, const Colour& colour) {
+  const double length =
+      std::max(1.0, std::sqrt(1.0 * colour[0] * colour[0] + 1.0 * colour[1] * colour[1] + 1.0 * colour[2] * colour[2]));
+  std::vector<double> out;
+  const std::uint8_t* pixel = image.pixels.data();
+  for (int i = 0; i < image.width * image.height; ++i, pixel += image.channels) {
+    double along = 0, square = 0;
+    for (std::size_t c = 0; c < 3; ++c) {
+      along += pixel[c] * (colour[c] / length);
+      square += 1.0 * pixel[c] * pixel[c];
+    }
+    out.push_back(std::max(0.0, along - std::sqrt(std::max(0.0, square - along * along))));
+  }
+  return out;
+}
+
+}  // namespace detail
+
+/// Reads a pose off a picture, in its pixels. A part is where the picture shows most of its colour, over the area of a
+/// disc (a Gaussian as wide as one), times how likely the training poses have it there; its point is the centroid of
+/// that colour in a disc about this place. A part whose colour shows there by less than a twentieth of a drawn disc is
+/// absent. Without a prior every place is as likely.
+///
+/// A network that is unsure draws dots dim, smeared, or in a neighbour's colour: taking every pixel for the nearest
+/// colour and the centroid of all that took part would throw such answers away.
+inline Pose decode_pose(const io::Image& image, std::span<const Colour> colours, const PosePrior& prior = {}) {
+  if (image.channels < 3) throw_input("decode_pose", "channels", std::to_string(image.channels), "3 or more");
+  const int width = image.width, height = image.height;
+  const double radius = disc_radius(width, height);
   Pose pose(colours.size());
-  for (std::size_t k = 0; k < votes.size(); ++k) {
-    if (votes[k].weight > 0) pose[k] = Point{votes[k].x / votes[k].weight, votes[k].y / votes[k].weight};
+  for (std::size_t k = 0; k < colours.size(); ++k) {
+    const std::vector<double> evidence = detail::colour_evidence(image, colours[k]);
+    const std::vector<double> shown = detail::smoothed(evidence, width, height, radius);
+    const PosePrior::Part* part = k < prior.parts.size() && prior.parts[k] ? &*prior.parts[k] : nullptr;
+    const auto likely = [&](int x, int y) {
+      if (part == nullptr) return 1.0;
+      const double dx = x + 0.5 - part->mean.x, dy = y + 0.5 - part->mean.y;
+      return std::exp(-0.5 * (dx * dx / part->variance.x + dy * dy / part->variance.y));
+    };
+    double best = 0;
+    int best_x = 0, best_y = 0;
+    for (int y = 0; y < height; ++y) {
+      for (int x = 0; x < width; ++x) {
+        const double value = shown[static_cast<std::size_t>(y * width + x)] * likely(x, y);
+        if (value <= best) continue;
+        best = value;
+        best_x = x;
+        best_y = y;
+      }
+    }
+    if (best == 0) continue;
+    // In the middle of a drawn disc: its colour's length times the share of the Gaussian inside it.
+    const double full =
+        std::hypot(1.0 * colours[k][0], 1.0 * colours[k][1], 1.0 * colours[k][2]) * (1 - std::exp(-0.5));
+    if (shown[static_cast<std::size_t>(best_y * width + best_x)] < full / 20) continue;
+    double x_sum = 0, y_sum = 0, weight = 0;
+    for (int y = 0; y < height; ++y) {
+      for (int x = 0; x < width; ++x) {
+        const double dx = x - best_x, dy = y - best_y;
+        if (dx * dx + dy * dy > radius * radius) continue;
+        const double w = evidence[static_cast<std::size_t>(y * width + x)];
+        x_sum += w * (x + 0.5);
+        y_sum += w * (y + 0.5);
+        weight += w;
+      }
+    }
+    pose[k] = weight > 0 ? Point{x_sum / weight, y_sum / weight} : Point{best_x + 0.5, best_y + 0.5};
   }
   return pose;
 }

@@ -20,6 +20,7 @@
 #include "segue/tasks/metrics.hpp"
 #include "segue/tasks/pair.hpp"
 #include "segue/tasks/pair_folder.hpp"
+#include "segue/tasks/rearrange.hpp"
 #include "segue/tasks/resample.hpp"
 
 SEGUE_NAMESPACE_BEGIN
@@ -59,24 +60,6 @@ inline PictureTransform picture_transform_from_name(std::string_view text) {
 }
 
 namespace detail {
-
-/// Pixel (x, y) of the result is pixel place(x, y) of the picture.
-template <class Place>
-io::Image rearrange(const io::Image& image, const Place& place) {
-  io::Image out = image;
-  const auto channels = static_cast<std::size_t>(image.channels);
-  const auto offset = [&](int x, int y) {
-    return (static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) + static_cast<std::size_t>(x)) *
-           channels;
-  };
-  for (int y = 0; y < image.height; ++y) {
-    for (int x = 0; x < image.width; ++x) {
-      const auto [from_x, from_y] = place(x, y);
-      std::copy_n(image.pixels.data() + offset(from_x, from_y), channels, out.pixels.data() + offset(x, y));
-    }
-  }
-  return out;
-}
 
 /// The middle of a picture, half its width and height (rounded up).
 inline io::Image centre_half(const io::Image& image) {
