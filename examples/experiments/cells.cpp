@@ -24,6 +24,8 @@ std::string number_text(double value) {
 
 /// Test items that a row answers where nothing else is said: about what the data sets hold.
 constexpr int kUsualTest = 50;
+/// The canvas that a model is taken to have been trained with.
+constexpr double kUsualCanvas = 64;
 
 std::vector<std::string> names_of(std::span<const segue::tasks::Augmentation> kinds) {
   std::vector<std::string> names;
@@ -37,6 +39,7 @@ std::string_view name(CellKind kind) {
   return kind == CellKind::rules ? "rules" : kind == CellKind::search ? "search" : "fit";
 }
 
+// What is as it always was is left out where it came later, so that earlier results keep their keys.
 Json Cell::settings() const {
   Json json = Json::object();
   json["kind"] = name(kind);
@@ -44,6 +47,7 @@ Json Cell::settings() const {
   json["shots"] = shots;
   // A search asks none of them, but what is generated may depend on how many there are.
   json["test"] = row->test;
+  if (row->canvas > 0) json["canvas"] = row->canvas;
   if (kind == CellKind::rules) return json;
   json["mode"] = name(mode);
   if (mode != Mode::scratch) json["rank"] = rank;
@@ -52,7 +56,6 @@ Json Cell::settings() const {
   json["batch"] = row->batch;
   json["sample_steps"] = row->sample_steps;
   json["shift"] = row->shift;
-  // What is as it always was is left out: settings that came later leave the keys of earlier results alone.
   if (row->average != 1) json["average"] = row->average;
   json["seed"] = seed;
   if (kind == CellKind::search) {
@@ -84,12 +87,13 @@ std::string Cell::label() const {
 double Cell::cost() const {
   if (kind == CellKind::rules) return 1;
   // A backward pass is about two forwards.
-  const double fitted = 3.0 * row->steps * row->batch;
+  const double clip = row->canvas > 0 ? row->canvas / kUsualCanvas * (row->canvas / kUsualCanvas) : 1;
+  const double fitted = 3.0 * clip * row->steps * row->batch;
   if (kind == CellKind::fit)
-    return fitted + 1.0 * row->sample_steps * row->average * row->attempts * (row->test > 0 ? row->test : kUsualTest);
+    return fitted + clip * row->sample_steps * row->average * row->attempts * (row->test > 0 ? row->test : kUsualTest);
   double cost = 0;
   for (const auto& fold : held_out_folds(static_cast<std::size_t>(shots))) {
-    cost += fitted + row->sample_steps * row->average * static_cast<double>(fold.size());
+    cost += fitted + clip * row->sample_steps * row->average * static_cast<double>(fold.size());
   }
   return cost;
 }

@@ -40,7 +40,7 @@ class Learner {
 
 /// Over the folder of a model, which the first fit opens; only Mode::pretrained reads its weights.
 std::unique_ptr<Learner> make_lora_learner(const std::string& model, Mode mode);
-std::unique_ptr<Learner> make_scratch_learner(const std::string& model, const fewshot::Options& options);
+std::unique_ptr<Learner> make_scratch_learner(const std::string& model);
 
 /// What this program computes on: "cpu" or "cuda", the precision's name, and which processor or card that is.
 struct Machine {

@@ -14,12 +14,13 @@ class LoraLearner final : public Learner {
   Fitted fit(const fewshot::Task& task, const fewshot::Options& options, AskLoss ask,
              const std::function<void(double)>& watch) override {
     // A device may lay activations out for the largest rank that it has seen, and bits follow the layout: another rank
-    // gets another engine, so that no cell depends on those before it.
-    if (!engine_ || options.rank != rank_) {
+    // or canvas gets another engine, so that no cell depends on those before it.
+    if (!engine_ || options.rank != rank_ || options.canvas != canvas_) {
       engine_.reset();
       engine_ = std::make_unique<fewshot::Engine>(
           model_, options, mode_ == Mode::pretrained ? fewshot::Start::pretrained : fewshot::Start::random);
       rank_ = options.rank;
+      canvas_ = options.canvas;
     }
     engine_->remove_adapters();
     if (mode_ == Mode::random) engine_->draw_weights(options.seed);
@@ -30,7 +31,7 @@ class LoraLearner final : public Learner {
  private:
   std::string model_;
   Mode mode_;
-  int rank_ = 0;
+  int rank_ = 0, canvas_ = 0;
   std::unique_ptr<fewshot::Engine> engine_;
 };
 

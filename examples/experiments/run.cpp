@@ -127,6 +127,7 @@ fewshot::Options options_of(const Cell& cell, const Choice& choice, const Settin
   options.lr = choice.lr;
   options.augmentation = choice.augmentation;
   options.average = row.average;
+  options.canvas = row.canvas;
   options.seed = cell.seed;
   options.transition = cell.transition;
   options.sample_steps = row.sample_steps;
@@ -226,19 +227,20 @@ class Driver {
   /// One task serves many cells.
   const Task& task_of(const Cell& cell) {
     const std::string wanted = segue::io::dump_json(Json(cell.row->words), -1) + std::to_string(cell.shots) + " " +
-                               std::to_string(cell.row->test);
+                               std::to_string(cell.row->test) + " " + std::to_string(cell.row->canvas);
     if (!task_ || task_name_ != wanted) {
-      task_.emplace(options_of(cell, {}, settings_), model_.width, model_.height);
+      const int canvas = cell.row->canvas;
+      task_.emplace(options_of(cell, {}, settings_), canvas > 0 ? canvas : model_.width,
+                    canvas > 0 ? canvas : model_.height);
       task_name_ = wanted;
     }
     return *task_;
   }
 
-  Learner& learner(Mode mode, const fewshot::Options& options) {
+  Learner& learner(Mode mode) {
     std::unique_ptr<Learner>& learner = learners_[mode];
     if (!learner) {
-      learner =
-          mode == Mode::scratch ? make_scratch_learner(model_.path, options) : make_lora_learner(model_.path, mode);
+      learner = mode == Mode::scratch ? make_scratch_learner(model_.path) : make_lora_learner(model_.path, mode);
     }
     return *learner;
   }
@@ -317,7 +319,7 @@ class Driver {
     for (std::size_t f = 0; f < folds.size(); ++f) {
       const Task held_out = task.hold_out(folds[f]);
       const auto options = options_of(cell, {cell.lr, cell.augmentation}, settings_);
-      const Fitted fitted = learner(cell.mode, options).fit(held_out, options, AskLoss::yes, [&](double share) {
+      const Fitted fitted = learner(cell.mode).fit(held_out, options, AskLoss::yes, [&](double share) {
         watch((static_cast<double>(f) + share) / static_cast<double>(folds.size()));
       });
       score += held_out.evaluate(fitted.answers).value / static_cast<double>(folds.size());
@@ -337,7 +339,7 @@ class Driver {
     json["search"] = tried;
     json["test_items"] = task.test().size();
     const auto options = options_of(cell, choice, settings_);
-    const Fitted fitted = learner(cell.mode, options).fit(task, options, AskLoss::no, watch);
+    const Fitted fitted = learner(cell.mode).fit(task, options, AskLoss::no, watch);
     const std::vector<double> by_attempts = scores_by_attempts(task, fitted.answers);
     const fewshot::Evaluation first = task.evaluate(std::span(fitted.answers).first(1));
     json["score"] = first.value;

@@ -1,5 +1,8 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <utility>
+
 #include "fewshot/engine_members.hpp"
 #include "fit.hpp"
 
@@ -14,23 +17,31 @@ namespace {
 
 class ScratchLearner final : public Learner {
  public:
-  ScratchLearner(const std::string& model, const fewshot::Options& options)
-      : engine_(model, options, fewshot::Start::random) {}
+  explicit ScratchLearner(std::string model) : model_(std::move(model)) {}
 
   Fitted fit(const fewshot::Task& task, const fewshot::Options& options, AskLoss ask,
              const std::function<void(double)>& watch) override {
-    engine_.draw_weights(options.seed);
-    return fit_engine(engine_, task, options, ask, watch);
+    if (!engine_ || options.canvas != canvas_) {
+      engine_.reset();
+      engine_ = std::make_unique<Engine>(model_, options, fewshot::Start::random);
+      canvas_ = options.canvas;
+    }
+    engine_->draw_weights(options.seed);
+    return fit_engine(*engine_, task, options, ask, watch);
   }
 
  private:
-  fewshot::BasicEngine<segue::adapters::Trainable> engine_;
+  using Engine = fewshot::BasicEngine<segue::adapters::Trainable>;
+
+  std::string model_;
+  int canvas_ = 0;
+  std::unique_ptr<Engine> engine_;
 };
 
 }  // namespace
 
-std::unique_ptr<Learner> make_scratch_learner(const std::string& model, const fewshot::Options& options) {
-  return std::make_unique<ScratchLearner>(model, options);
+std::unique_ptr<Learner> make_scratch_learner(const std::string& model) {
+  return std::make_unique<ScratchLearner>(model);
 }
 
 }  // namespace experiments

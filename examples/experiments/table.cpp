@@ -14,15 +14,15 @@ using segue::io::Json;
 
 namespace {
 
-constexpr std::array<std::string_view, 21> kKeys = {
-    "augments", "average", "name",         "each",  "task",  "shots",       "test",
-    "modes",    "seeds",   "lrs",          "rank",  "ranks", "transitions", "attempts",
-    "steps",    "batch",   "sample_steps", "shift", "paper", "yardstick",   "reach"};
+constexpr std::array<std::string_view, 22> kKeys = {
+    "canvas", "augments",     "average", "name",  "each",      "task",        "shots",    "test",
+    "modes",  "seeds",        "lrs",     "rank",  "ranks",     "transitions", "attempts", "steps",
+    "batch",  "sample_steps", "shift",   "paper", "yardstick", "reach"};
 /// What the driver says itself, so that a row cannot say it twice.
-constexpr std::array<std::string_view, 23> kTakenWords = {
-    "--augment",    "--average", "--shots",        "--test",         "--steps",  "--batch",    "--rank",  "--lr",
-    "--transition", "--seed",    "--sample-steps", "--sample-batch", "--shift",  "--attempts", "--model", "--out",
-    "--adapter",    "--apply",   "--latents",      "--device",       "--resume", "--stop-at",  "--help"};
+constexpr std::array<std::string_view, 24> kTakenWords = {
+    "--canvas", "--augment",    "--average", "--shots",        "--test",         "--steps",  "--batch",    "--rank",
+    "--lr",     "--transition", "--seed",    "--sample-steps", "--sample-batch", "--shift",  "--attempts", "--model",
+    "--out",    "--adapter",    "--apply",   "--latents",      "--device",       "--resume", "--stop-at",  "--help"};
 
 /// One row's values, its own before the defaults, with the sentence's beginning.
 class Reader {
@@ -190,6 +190,7 @@ Row read_row(const Json& json, const Json& defaults, const std::string& table, s
   }
   row.attempts = reader.count("attempts", 1, 1);
   row.average = reader.count("average", 1, 1);
+  row.canvas = reader.count("canvas", 0, 8);
   row.steps = reader.count("steps", 400, 1);
   row.batch = reader.count("batch", 16, 1);
   row.sample_steps = reader.count("sample_steps", 20, 1);

@@ -42,6 +42,7 @@ struct Row {
   std::vector<segue::tasks::Transition> transitions;
   /// Candidates beside the rates: every pair of a rate and an augmentation is tried, where there is more than one.
   std::vector<segue::tasks::Augmentation> augments;
+  int canvas = 0;  ///< side of the pictures; 0: what the model says
   int attempts = 1;
   int average = 1;
   int steps = 400;

@@ -48,6 +48,15 @@ train::ClipSpec read_spec(const segue::models::WanFolder& folder, const Options&
     segue::throw_input(path, "channels", "[\"noisy\"]", "[\"noisy\", \"mask\", \"first_frame\"]");
   }
   if (spec.frames < 2) segue::throw_input(path, "frames", std::to_string(spec.frames), "2 or more");
+  if (options.canvas > 0) {
+    for (const int patch : {c.patch_size.height, c.patch_size.width}) {
+      if (options.canvas % patch != 0) {
+        segue::throw_input("--canvas", "its value", std::to_string(options.canvas),
+                           "a multiple of the model's patch, " + std::to_string(patch));
+      }
+    }
+    spec.width = spec.height = options.canvas;
+  }
   return spec;
 }
 

@@ -56,6 +56,7 @@ Json settings_of(const Options& options) {
   json["transition"] = tasks::name(options.transition);
   json["sample_steps"] = options.sample_steps;
   json["shift"] = options.shift;
+  if (options.canvas > 0) json["canvas"] = options.canvas;
   json["augment"] = tasks::name(options.augmentation);
   json["average"] = options.average;
   json["guidance"] = options.guidance;

@@ -41,6 +41,9 @@ example::CommandLine<Options> command_line() {
   c.text("--apply", "DIR", "answer the pictures of DIR with --adapter; no training", &Options::apply);
   c.text("--model", "DIR", "the frozen backbone: a Wan folder as diffusers writes it (default: the one that ships)",
          &Options::model);
+  c.number("--canvas", "N",
+           "side of the pictures in pixels, another than the model was trained with (default: what the model says)",
+           &Options::canvas, 8, 4096);
   c.text("--adapter", "FILE", "the adapter for --apply: a .safetensors file or a PEFT folder", &Options::adapter);
   c.text("--out", "DIR", "where results go (default: out/<task>)", &Options::out);
   c.text("--score", "NAME", "pck, iou, exact, cell_accuracy, path or mae (default: what fits the task)",

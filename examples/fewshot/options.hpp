@@ -31,6 +31,7 @@ struct Options {
   std::optional<segue::tasks::Layout> layout;  ///< of `arc`; empty: what suits the grids
 
   std::string model;
+  int canvas = 0;  ///< side of the pictures in pixels; 0: what the model says
   std::string adapter;
   std::string out;
   std::string score;

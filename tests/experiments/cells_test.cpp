@@ -115,9 +115,9 @@ TEST_CASE("a key stays what it is, and changes with each setting and with the mo
   other = cell;
   other.kind = CellKind::rules;
   CHECK(differs(other));
-  for (const char* change :
-       {R"("steps": 5)", R"("batch": 5)", R"("shift": 5)", R"("sample_steps": 5)", R"("test": 5)", R"("attempts": 5)",
-        R"("task": [])", R"("lrs": {"pretrained": [0.7]})", R"("average": 5)", R"("augments": ["turns"])"}) {
+  for (const char* change : {R"("steps": 5)", R"("batch": 5)", R"("shift": 5)", R"("sample_steps": 5)", R"("test": 5)",
+                             R"("attempts": 5)", R"("task": [])", R"("lrs": {"pretrained": [0.7]})", R"("average": 5)",
+                             R"("canvas": 128)", R"("augments": ["turns"])"}) {
     const Table changed = table_of(std::string(R"({"name": "a", "modes": ["pretrained"], )") + change + "}");
     other = cell;
     other.row = &changed.rows[0];

@@ -82,7 +82,9 @@ TEST_CASE("the program goes on where it stopped, shards agree with one run, and 
   write_file_atomically(table, R"({"defaults": {"seeds": [0, 1], "steps": 2, "batch": 2, "sample_steps": 1, "test": 3,
     "augments": ["turns"], "average": 2,
     "lrs": {"pretrained": [0.001, 0.01], "random": [0.01], "scratch": [0.001]}, "task": []},
-    "rows": [{"name": "g", "shots": [2], "modes": ["pretrained", "random", "scratch"]}]})");
+    "rows": [{"name": "g", "shots": [2], "modes": ["pretrained", "random", "scratch"]},
+             {"name": "large", "shots": [2], "modes": ["scratch", "pretrained"], "canvas": 48, "seeds": [0],
+              "lrs": {"pretrained": [0.001], "scratch": [0.001]}}]})");
   const std::string common = "--table '" + table + "' --model '" + model + "' --threads 1";
   const auto out = [&](const char* name) { return (dir / name).string(); };
   const auto to = [&](const char* name) { return common + " --out '" + out(name) + "' "; };
@@ -91,19 +93,19 @@ TEST_CASE("the program goes on where it stopped, shards agree with one run, and 
   INFO(whole.output);
   REQUIRE(whole.exit_code == 0);
   const auto results = results_in(out("whole"));
-  REQUIRE(results.size() == 9);  // rules, two searches, two seeds a mode
-  CHECK(contains(whole.output, "9 cells were made, none is left"));
-  CHECK(std::distance(std::filesystem::directory_iterator(out("whole") + "/sheets"), {}) == 6);
+  REQUIRE(results.size() == 12);  // rules, two searches, two seeds a mode; rules and two fits of another size
+  CHECK(contains(whole.output, "12 cells were made, none is left"));
+  CHECK(std::distance(std::filesystem::directory_iterator(out("whole") + "/sheets"), {}) == 8);
 
   // Nothing is made twice.
   CHECK(contains(run(dir, to("whole")).output, "0 cells were made, none is left"));
-  CHECK(contains(run(dir, to("whole") + "--list").output, "0 of 9 cells are left"));
+  CHECK(contains(run(dir, to("whole") + "--list").output, "0 of 12 cells are left"));
 
   // Two machines, one of which is stopped at once and goes on; other orders and batches of answers.
   const Ran stopped = run(dir, to("parts") + "--shard 1/2 --seconds 1e-9");
   CHECK(contains(stopped.output, "0 cells were made, the same command goes on"));
   REQUIRE(run(dir, to("parts") + "--shard 2/2 --sample-batch 1").exit_code == 0);
-  CHECK(results_in(out("parts")).size() < 9);
+  CHECK(results_in(out("parts")).size() < 12);
   REQUIRE(run(dir, to("parts") + "--shard 1/2 --only '*-s1' --sample-batch 2").exit_code == 0);
   REQUIRE(run(dir, to("parts") + "--shard 1/2").exit_code == 0);
   CHECK(results_in(out("parts")) == results);
@@ -113,16 +115,16 @@ TEST_CASE("the program goes on where it stopped, shards agree with one run, and 
 
   // Other weights leave what does not depend on them.
   Ran changed = run(dir, "--table '" + table + "' --out '" + out("whole") + "' --list --model '" + model + "'");
-  CHECK(contains(changed.output, "0 of 9"));
+  CHECK(contains(changed.output, "0 of 12"));
   write_file_atomically(join_path(model, "note.safetensors"), "x");
   changed = run(dir, to("whole") + "--list");
-  CHECK(contains(changed.output, "4 of 9"));
+  CHECK(contains(changed.output, "5 of 12"));
 
   const Ran report =
       run(dir, "report --table '" + table + "' --out '" + out("whole") + "' --with '" + out("parts") + "'");
   INFO(report.output);
   CHECK(report.exit_code == 0);
-  CHECK(contains(report.output, "7 of 7 cells"));
+  CHECK(contains(report.output, "10 of 10 cells"));
   CHECK(contains(read_text_file(out("whole") + "/report.md"), "| g (iou) | 2 | "));
   CHECK(is_file(out("whole") + "/results.json"));
 }

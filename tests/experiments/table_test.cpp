@@ -93,6 +93,7 @@ TEST_CASE("a table that is wrong is refused in a sentence that names row and key
       {with(task + R"(, "transitions": ["cubic"])"), "'cubic'"},
       {with(task + R"(, "steps": 0)"), "key 'steps' is 0"},
       {with(task + R"(, "average": 0)"), "key 'average' is 0"},
+      {with(task + R"(, "canvas": 4)"), "key 'canvas' is 4, expected 8 or more"},
       {with(task + R"(, "augments": ["turn"])"), "row 'a': augmentation: 'turn' is none, did you mean 'turns'?"},
       {with(task + R"(, "augments": ["turns", "turns"])"), "key 'augments' is a list with a value twice"},
       {with(task + R"(, "augments": ["none", "turns"], "shots": [1])"), "key 'shots' is 1, expected 2 or more where"},
