@@ -156,7 +156,7 @@ std::vector<double> scores_by_attempts(const Task& task, const std::vector<std::
     }
     double sum = 0;
     for (std::size_t i = 0; i < task.test().size(); ++i) {
-      const double value = tasks::score_picture(task.score(), answers[k][i], task.test()[i].target);
+      const double value = task.score_picture(i, answers[k][i]);
       if (k == 0) best.push_back(value);
       best[i] = tasks::higher_is_better(task.score()) ? std::max(best[i], value) : std::min(best[i], value);
       sum += best[i];

@@ -48,6 +48,9 @@ example::CommandLine<Options> command_line() {
   c.text("--out", "DIR", "where results go (default: out/<task>)", &Options::out);
   c.text("--score", "NAME", "pck, iou, exact, cell_accuracy, path or mae (default: what fits the task)",
          &Options::score);
+  c.number("--score-size", "N",
+           "judge the answers to --pairs at this size: they and the targets are resized (default: as they are drawn)",
+           &Options::score_size, 8, 4096);
   c.custom("--shots", "N", "training pairs (default 10; for a single ARC task all of them)",
            [](Options& o, const std::string& name, const std::string& value) {
              o.shots = parse_number<int>(name, value, 1, 1000000);
@@ -112,6 +115,7 @@ void check_combination(const Options& o) {
   if (o.layout && o.arc.empty() && o.task.empty() && o.life.empty()) {
     segue::throw_input("--layout", "needs --arc PATH, --task NAME or --life RULE");
   }
+  if (o.score_size > 0 && (o.pairs.empty() || o.transform)) segue::throw_input("--score-size", "needs --pairs DIR");
   if (!o.apply.empty() && o.adapter.empty()) segue::throw_input("--apply", "needs --adapter FILE");
   if (o.apply.empty() && !o.adapter.empty()) segue::throw_input("--adapter", "is read by --apply DIR only");
   if (o.stop_at > o.steps) {

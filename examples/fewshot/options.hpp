@@ -35,6 +35,7 @@ struct Options {
   std::string adapter;
   std::string out;
   std::string score;
+  int score_size = 0;  ///< side of the pictures that are judged; 0: as they are drawn
 
   int shots = 10;
   bool shots_given = false;

@@ -12,6 +12,7 @@
 #include "segue/tasks/named_task.hpp"
 #include "segue/tasks/pair_folder.hpp"
 #include "segue/tasks/picture_transform.hpp"
+#include "segue/tasks/resample.hpp"
 
 namespace fewshot {
 
@@ -87,6 +88,10 @@ Task::Task(const Options& options, int width, int height) {
       truths_.resize(n);
     }
     if (keypoints_) test_poses_.resize(n);
+    if (!judged_test_.empty()) judged_test_.resize(n);
+  }
+  if (!judged_test_.empty() && score_ != tasks::Score::Iou && score_ != tasks::Score::Mae) {
+    segue::throw_input("--score-size", "the score", segue::in_quotes(tasks::name(score_)), "iou or mae");
   }
   if (test_.empty()) segue::throw_input(name_, "no test item is left");
 }
@@ -104,6 +109,12 @@ void Task::read_pairs(const Options& options, int width, int height) {
     const auto poses = folder.train_poses(options.shots);
     train_poses_.assign(poses.begin(), poses.end());
     test_poses_.assign(folder.test_poses().begin(), folder.test_poses().end());
+  }
+  if (options.score_size > 0) {
+    const tasks::PairFolder judged(options.pairs, options.score_size, options.score_size);
+    const auto pairs = judged.train(options.shots);
+    judged_train_.assign(pairs.begin(), pairs.end());
+    judged_test_.assign(judged.test().begin(), judged.test().end());
   }
 }
 
@@ -165,12 +176,22 @@ std::vector<tasks::Pair> Task::augmented(const tasks::Augmentation& kind, std::u
   return out;
 }
 
+double Task::score_picture(std::size_t i, const Image& answer) const {
+  const Image& target = judged_test()[i].target;
+  return tasks::score_picture(score_, tasks::stretch(answer, target.width, target.height), target);
+}
+
 Evaluation Task::evaluate(std::span<const std::vector<Image>> answers) const {
   if (scores_grids()) return evaluate_grids(answers);
   if (score_ == tasks::Score::Pck) return evaluate_poses(answers[0]);
-  Evaluation out{tasks::score_pictures(score_, answers[0], test_), {}};
+  std::vector<Image> judged;
+  for (std::size_t i = 0; i < test_.size(); ++i) {
+    const Image& target = judged_test()[i].target;
+    judged.push_back(tasks::stretch(answers[0][i], target.width, target.height));
+  }
+  Evaluation out{tasks::score_pictures(score_, judged, judged_test()), {}};
   if (score_ != tasks::Score::Mae)
-    out.details.emplace_back("mae", tasks::score_pictures(tasks::Score::Mae, answers[0], test_));
+    out.details.emplace_back("mae", tasks::score_pictures(tasks::Score::Mae, judged, judged_test()));
   return out;
 }
 
@@ -224,7 +245,7 @@ Evaluation Task::evaluate_poses(std::span<const Image> answers) const {
 Figures Task::baselines() const {
   Figures out;
   std::vector<Image> copies;
-  for (const tasks::Pair& pair : test_) copies.push_back(pair.input);
+  for (const tasks::Pair& pair : judged_test()) copies.push_back(pair.input);
   if (score_ == tasks::Score::Pck) {
     out.emplace_back("copy_input", evaluate_poses(copies).value);
     const tasks::Pose mean = tasks::mean_pose(train_poses_);
@@ -242,7 +263,7 @@ Figures Task::baselines() const {
       out.emplace_back("mode_grid", score_of(std::vector<std::vector<tasks::Grid>>(truths_.size(), {*mode})));
     }
   } else {
-    for (const tasks::BaselineScore& b : tasks::score_baselines(score_, two_valued_, train_, test_)) {
+    for (const tasks::BaselineScore& b : tasks::score_baselines(score_, two_valued_, judged_train(), judged_test())) {
       out.emplace_back(std::string(b.name), b.value);
     }
   }

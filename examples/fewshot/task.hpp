@@ -44,6 +44,8 @@ class Task {
   /// What the user should know about the data, e.g. how many grids did not fit.
   const Figures& notes() const { return notes_; }
 
+  /// The score of one picture as the answer to test item i, for scores of pictures.
+  double score_picture(std::size_t i, const segue::io::Image& answer) const;
   /// answers[a][i] is attempt a at test item i.
   Evaluation evaluate(std::span<const std::vector<segue::io::Image>> answers) const;
 
@@ -57,6 +59,9 @@ class Task {
  private:
   Task() = default;
 
+  /// The pairs at the size at which answers are judged.
+  std::span<const segue::tasks::Pair> judged_train() const { return judged_train_.empty() ? train_ : judged_train_; }
+  std::span<const segue::tasks::Pair> judged_test() const { return judged_test_.empty() ? test_ : judged_test_; }
   void read_pairs(const Options& options, int width, int height);
   void read_transformed(const Options& options, int width, int height);
   void read_grids(const segue::tasks::Arc& arc, const Options& options);
@@ -68,6 +73,7 @@ class Task {
   std::string name_;
   segue::tasks::Score score_ = segue::tasks::Score::Mae;
   std::vector<segue::tasks::Pair> train_, test_;
+  std::vector<segue::tasks::Pair> judged_train_, judged_test_;  ///< empty unless answers are judged at another size
   bool two_valued_ = false;
   Figures notes_;
 

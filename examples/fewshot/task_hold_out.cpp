@@ -17,6 +17,7 @@ Task Task::hold_out(std::span<const std::size_t> asked) const {
     if (has && kept != count) segue::throw_input(name_, what, std::to_string(kept), std::to_string(count));
   };
   check(geometry_.has_value(), train_outputs_.size(), "number of training grids");
+  check(!judged_train_.empty(), judged_train_.size(), "number of training pairs to be judged");
   check(keypoints_.has_value(), train_poses_.size(), "number of training poses");
   Task out;
   out.name_ = name_;
@@ -27,6 +28,7 @@ Task Task::hold_out(std::span<const std::size_t> asked) const {
   for (std::size_t i = 0; i < count; ++i) {
     const bool held = std::find(asked.begin(), asked.end(), i) != asked.end();
     (held ? out.test_ : out.train_).push_back(train_[i]);
+    if (!judged_train_.empty()) (held ? out.judged_test_ : out.judged_train_).push_back(judged_train_[i]);
     if (geometry_) {
       (held ? out.inputs_ : out.train_inputs_).push_back(train_inputs_[i]);
       (held ? out.truths_ : out.train_outputs_).push_back(train_outputs_[i]);

@@ -12,6 +12,8 @@
 #include "experiments/results.hpp"
 #include "fewshot/task.hpp"
 #include "segue/core/posix.hpp"
+#include "segue/io/image.hpp"
+#include "segue/tasks/draws.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
 #include "support/paths.hpp"
@@ -230,6 +232,48 @@ TEST_CASE("a task with pairs held out learns from the others, asks these, and ha
     CHECK(contains(message_of<InputError>([&] { task.hold_out({}); }), "number of held-out pairs is 0"));
     CHECK(contains(message_of<InputError>([&] { task.hold_out(beyond); }), "is 5, expected below 5"));
   }
+}
+
+TEST_CASE("answers of a large canvas may be judged at a smaller size") {
+  const support::TempDir dir;
+  segue::tasks::Draws draws(4);
+  for (const char* split : {"train", "test"}) {
+    for (int i = 0; i < 4; ++i) {
+      for (const char* side : {"input", "target"}) {
+        segue::io::Image image{16, 16, 3, {}};
+        const int edge = draws.between(3, 12);
+        for (int at = 0; at < 16 * 16; ++at) {
+          const int value = side[0] == 'i' ? draws.below(256) : (at % 16 < edge ? 255 : 0);
+          image.pixels.insert(image.pixels.end(), 3, static_cast<std::uint8_t>(value));
+        }
+        const std::string folder = (dir / split / side).string();
+        segue::make_directories(folder);
+        segue::io::save_png(folder + "/" + std::to_string(i) + ".png", image);
+      }
+    }
+  }
+  fewshot::Options options;
+  options.pairs = dir.path().string();
+  options.shots = 4;
+  const fewshot::Task small(options, 8, 8);
+  options.score_size = 8;
+  const fewshot::Task task(options, 16, 16);
+  CHECK(task.test()[0].input.width == 16);
+  CHECK(task.baselines() == small.baselines());
+  std::vector<segue::io::Image> answers;
+  for (const auto& pair : small.test()) answers.push_back(pair.target);
+  CHECK(task.evaluate(std::vector{answers}).value == 1.0);
+  answers.clear();
+  for (const auto& pair : task.test()) answers.push_back(pair.target);
+  CHECK(task.evaluate(std::vector{answers}).value > 0.9);
+  CHECK(task.score_picture(1, answers[0]) < task.score_picture(1, answers[1]));
+  const std::vector<std::size_t> asked = {2};
+  const fewshot::Task part = task.hold_out(asked);
+  CHECK(part.baselines() == small.hold_out(asked).baselines());
+  CHECK(part.train().size() == 3);
+  options.score = "exact";
+  CHECK(contains(message_of<InputError>([&] { fewshot::Task(options, 16, 16); }),
+                 "--score-size: the score is 'exact', expected iou or mae"));
 }
 
 TEST_CASE("a task's training pairs are multiplied, first each as it is, then variant by variant") {

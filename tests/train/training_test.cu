@@ -162,9 +162,12 @@ TEMPLATE_TEST_CASE("narrow types train like fp32", "", Bf16, Fp16, Tf32) {
     CHECK(std::abs(narrow.losses[i] - wide.losses[i]) < 0.03 * std::abs(wide.losses[i]));
 }
 
-TEMPLATE_TEST_CASE("a step that is recorded and replayed has the bits of one that is issued", "", Fp32, Bf16) {
-  using R = Run<TestType, Cuda>;
-  auto o = R::options(1000);
+namespace {
+
+template <class Precision>
+void replays_have_the_bits_of_issued_steps(int steps) {
+  using R = Run<Precision, Cuda>;
+  auto o = R::options(steps);
   o.graph = false;
   R issued;
   const auto expected = issued.train(o);
@@ -174,6 +177,16 @@ TEMPLATE_TEST_CASE("a step that is recorded and replayed has the bits of one tha
   CHECK((replayed.train(o) == expected));
   CHECK((replayed.losses == issued.losses));
   CHECK(replayed.launches < 30);  // the batch and its draws
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a step that is recorded and replayed has the bits of one that is issued", "", Fp32, Bf16) {
+  replays_have_the_bits_of_issued_steps<TestType>(40);
+}
+
+TEMPLATE_TEST_CASE("a thousand replays have the bits of a thousand steps that are issued", "[large]", Fp32, Bf16) {
+  replays_have_the_bits_of_issued_steps<TestType>(1000);
 }
 
 TEST_CASE("micro-batches are recorded too") {
