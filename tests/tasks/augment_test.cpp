@@ -13,9 +13,11 @@
 #include "segue/tasks/automata.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
+#include "support/pictures.hpp"
 
 using namespace segue;
 using io::Image;
+using support::noise;
 using tasks::Augmentation;
 using tasks::augmentation_from_name;
 using tasks::Grid;
@@ -23,13 +25,6 @@ using tasks::GridPair;
 using tasks::GridPalette;
 
 namespace {
-
-Image noise(int width, int height, std::uint64_t seed) {
-  Image image{width, height, 3, {}};
-  tasks::Draws draws(seed);
-  for (int i = 0; i < width * height * 3; ++i) image.pixels.push_back(static_cast<std::uint8_t>(draws.below(256)));
-  return image;
-}
 
 Grid grid(int height, int width, std::uint64_t seed, int values = 10) {
   Grid out{height, width, {}};

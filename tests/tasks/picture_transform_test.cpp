@@ -10,24 +10,18 @@
 #include <string>
 #include <vector>
 
-#include "segue/tasks/draws.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
 #include "support/paths.hpp"
+#include "support/pictures.hpp"
 
 using namespace segue;
 using io::Image;
+using support::noise;
 using tasks::PictureTransform;
 namespace fs = std::filesystem;
 
 namespace {
-
-Image noise(int width, int height, std::uint64_t seed) {
-  Image image{width, height, 3, {}};
-  tasks::Draws draws(seed);
-  for (int i = 0; i < width * height * 3; ++i) image.pixels.push_back(static_cast<std::uint8_t>(draws.below(256)));
-  return image;
-}
 
 int value(const Image& image, int x, int y, int c = 0) {
   return image.pixels[static_cast<std::size_t>((y * image.width + x) * image.channels + c)];
