@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <initializer_list>
@@ -54,9 +55,20 @@ const Variant* find_mode(const Point& point, Mode mode) {
   return nullptr;
 }
 
-std::string mode_text(const Point& point, Mode mode) {
+/// What a cell says, and the figure in it, if it has one.
+struct Entry {
+  std::string text;
+  std::optional<double> value{};
+};
+
+Entry entry_of(const Variant& v) {
+  const Spread s = spread_of(v.scores());
+  return {cell_text(v), s.count > 0 ? std::optional(s.mean) : std::nullopt};
+}
+
+Entry mode_entry(const Point& point, Mode mode) {
   const Variant* v = find_mode(point, mode);
-  return v ? cell_text(*v) : "";
+  return v ? entry_of(*v) : Entry{};
 }
 
 std::string bold(const std::string& text) { return text.empty() ? text : std::string("**").append(text).append("**"); }
@@ -77,16 +89,35 @@ std::vector<std::string> variant_cells(const Variant& v) {
 
 constexpr const char* kMainHead =
     "| task (score) | n | copy input | best rule without a network | random + LoRA | from scratch | "
-    "**pretrained + LoRA** | small yardstick | paper | to reach |\n|---|---|---|---|---|---|---|---|---|---|\n";
+    "pretrained + LoRA | small yardstick | paper | to reach |\n|---|---|---|---|---|---|---|---|---|---|\n";
+
+/// The texts of entries, that of the best figure in bold (of equals each).
+std::vector<std::string> with_best_in_bold(std::span<const Entry> entries, bool higher_is_better) {
+  std::optional<double> best;
+  for (const Entry& e : entries) {
+    if (e.value && (!best || (higher_is_better ? *e.value > *best : *e.value < *best))) best = e.value;
+  }
+  std::vector<std::string> texts;
+  for (const Entry& e : entries) texts.push_back(e.value && e.value == best ? bold(e.text) : e.text);
+  return texts;
+}
+
+std::string score_line(const std::string& title, const Row& row, int shots, const std::string& copied,
+                       std::span<const Entry> entries, bool higher_is_better) {
+  std::vector<std::string> cells = {title, std::to_string(shots), copied};
+  for (std::string& text : with_best_in_bold(entries, higher_is_better)) cells.push_back(std::move(text));
+  cells.insert(cells.end(), {figure(row.yardstick, shots), figure(row.paper, shots), figure(row.reach, shots)});
+  return line(cells);
+}
 
 std::string main_line(const std::string& title, const RowSummary& row, const Point& point) {
   const Baseline* best = point.best(row.higher_is_better());
-  const Row& r = *row.row;
-  return line({title, std::to_string(point.shots), baseline_text(point.find("copy_input")),
-               best ? std::string(best->name).append(" ").append(number(best->value)) : "missing",
-               mode_text(point, Mode::random), mode_text(point, Mode::scratch),
-               bold(mode_text(point, Mode::pretrained)), figure(r.yardstick, point.shots), figure(r.paper, point.shots),
-               figure(r.reach, point.shots)});
+  const Entry rule =
+      best ? Entry{std::string(best->name).append(" ").append(number(best->value)), best->value} : Entry{"missing"};
+  const std::array<Entry, 4> entries = {rule, mode_entry(point, Mode::random), mode_entry(point, Mode::scratch),
+                                        mode_entry(point, Mode::pretrained)};
+  return score_line(title, *row.row, point.shots, baseline_text(point.find("copy_input")), entries,
+                    row.higher_is_better());
 }
 
 /// The members of a family as one line: means over members, seed by seed.
@@ -107,11 +138,13 @@ std::string family_line(const Summary& summary, const RowSummary& first, const P
     }
   }
   const auto mean = [&](double sum) {
-    return with_rules == members ? number(sum / static_cast<double>(members)) : std::string("missing");
+    if (with_rules < members) return Entry{"missing"};
+    const double value = sum / static_cast<double>(members);
+    return Entry{number(value), value};
   };
   const auto mode = [&](Mode m) {
     const bool asked = std::find(first.row->modes.begin(), first.row->modes.end(), m) != first.row->modes.end();
-    return asked ? cell_text(mean_of_family(summary.rows, family, point.shots, m)) : std::string();
+    return asked ? entry_of(mean_of_family(summary.rows, family, point.shots, m)) : Entry{};
   };
   const std::string title = std::string(family)
                                 .append(", mean of ")
@@ -119,10 +152,8 @@ std::string family_line(const Summary& summary, const RowSummary& first, const P
                                 .append(" (")
                                 .append(first.score)
                                 .append(")");
-  const Row& r = *first.row;
-  return line({title, std::to_string(point.shots), mean(copied), mean(best), mode(Mode::random), mode(Mode::scratch),
-               bold(mode(Mode::pretrained)), figure(r.yardstick, point.shots), figure(r.paper, point.shots),
-               figure(r.reach, point.shots)});
+  const std::array<Entry, 4> entries = {mean(best), mode(Mode::random), mode(Mode::scratch), mode(Mode::pretrained)};
+  return score_line(title, *first.row, point.shots, mean(copied).text, entries, first.higher_is_better());
 }
 
 std::string main_table(const Summary& summary) {
@@ -226,7 +257,8 @@ std::string rate_table(const Summary& summary) {
   }
   if (text.empty()) return text;
   return "## Learning rates and augmentations\nThe best on held-out training pairs, seed 0, of every rate with every "
-         "augmentation.\n\n| task | n | mode | rank | transition | rates | taken | augmentations | taken |\n"
+         "augmentation; one that has no other was taken without a search.\n\n| task | n | mode | rank | transition | "
+         "rates | taken | augmentations | taken |\n"
          "|---|---|---|---|---|---|---|---|---|\n" +
          text + "\n";
 }

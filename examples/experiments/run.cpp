@@ -29,6 +29,8 @@ using segue::io::Json;
 
 namespace {
 
+/// Raised when answers are read or judged in another way: what was judged before is no result then.
+constexpr int kScoring = 2;
 /// Columns of a contact sheet.
 constexpr std::size_t kSheetItems = 8;
 
@@ -85,10 +87,12 @@ Backbone open_model(const std::string& given) {
           spec.height};
 }
 
-/// Which model and device a result is of. Random weights do not depend on the file's.
+/// Which model and device a result is of, and how answers were judged. Random weights do not depend on the file's.
 Json identity_of(const Cell& cell, const Backbone& model, const Machine& device) {
   Json json = Json::object();
+  json["scoring"] = kScoring;
   if (cell.kind == CellKind::rules) {
+    // The model's: a row that asks for another says so in its settings.
     json["canvas"] = std::to_string(model.width) + "x" + std::to_string(model.height);
     return json;
   }
@@ -156,7 +160,7 @@ std::vector<double> scores_by_attempts(const Task& task, const std::vector<std::
     }
     double sum = 0;
     for (std::size_t i = 0; i < task.test().size(); ++i) {
-      const double value = task.score_picture(i, answers[k][i]);
+      const double value = task.score_picture(task.score(), i, answers[k][i]);
       if (k == 0) best.push_back(value);
       best[i] = tasks::higher_is_better(task.score()) ? std::max(best[i], value) : std::min(best[i], value);
       sum += best[i];

@@ -18,8 +18,11 @@ std::string text_of(const Json& json, std::string_view key) { return json.get_or
 
 /// The parts of an identity that must be the newest ones: fits share device and shape, pretrained ones the weights.
 std::vector<std::string> parts_of(const Json& identity) {
-  std::vector<std::string> parts;
-  if (identity.contains("canvas")) return {"canvas=" + text_of(identity, "canvas")};
+  std::vector<std::string> parts = {"scoring=" + std::to_string(identity.get_or<int>("scoring", 1, kWhere))};
+  if (identity.contains("canvas")) {
+    parts.push_back("canvas=" + text_of(identity, "canvas"));
+    return parts;
+  }
   parts.push_back("fits=" + text_of(identity, "device") + " " + text_of(identity, "precision") + " " +
                   text_of(identity, "config"));
   if (identity.contains("weights")) parts.push_back("weights=" + text_of(identity, "weights"));
@@ -43,8 +46,7 @@ std::map<std::string, const Json*> newest(std::span<const Json> cells, Summary& 
     const bool current = std::all_of(parts.begin(), parts.end(),
                                      [&](const std::string& part) { return latest[kind_of(part)].second == part; });
     if (current) {
-      const bool first = out.emplace(segue::io::dump_json(cell.at("settings", kWhere), -1), &cell).second;
-      if (first) summary.seconds += cell.get_or<double>("seconds", 0, kWhere);
+      out.emplace(segue::io::dump_json(cell.at("settings", kWhere), -1), &cell);
     } else {
       ++summary.stale;
     }
@@ -67,6 +69,14 @@ class Gatherer {
       ++summary_.missing;
       return nullptr;
     }
+    spend(*json);
+    if (cell.kind == CellKind::fit) {
+      for (const Cell& search : searches_of(cell)) {
+        const std::string wanted = segue::io::dump_json(search.settings(), -1);
+        const auto tried = cells_.find(wanted);
+        if (counted_.insert(wanted).second && tried != cells_.end()) spend(*tried->second);
+      }
+    }
     const std::string date = text_of(*json, "date");
     if (summary_.first_date.empty() || date < summary_.first_date) summary_.first_date = date;
     summary_.last_date = std::max(summary_.last_date, date);
@@ -81,6 +91,8 @@ class Gatherer {
   }
 
  private:
+  void spend(const Json& cell) { summary_.seconds += cell.get_or<double>("seconds", 0, kWhere); }
+
   Summary& summary_;
   std::map<std::string, const Json*> cells_;
   std::set<std::string> counted_;

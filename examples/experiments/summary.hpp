@@ -71,7 +71,7 @@ struct Summary {
   std::set<std::string> devices, models;
   std::string first_date, last_date;
   std::size_t expected = 0, missing = 0, failed = 0, stale = 0;
-  double seconds = 0;  ///< of all cells of that model and device, searches too
+  double seconds = 0;  ///< of the cells of the table that were found, and of their searches
 };
 
 /// @param cells what the result files hold; of equal ones the first counts. `table` must outlive the result.

@@ -190,7 +190,10 @@ Row read_row(const Json& json, const Json& defaults, const std::string& table, s
   }
   row.attempts = reader.count("attempts", 1, 1);
   row.average = reader.count("average", 1, 1);
-  row.canvas = reader.count("canvas", 0, 8);
+  row.canvas = reader.count("canvas", 0, 0);
+  if (row.canvas > 0 && row.canvas < 8) {
+    throw_input(reader.where(), "key 'canvas'", std::to_string(row.canvas), "8 or more, or 0 for the model's own");
+  }
   row.steps = reader.count("steps", 400, 1);
   row.batch = reader.count("batch", 16, 1);
   row.sample_steps = reader.count("sample_steps", 20, 1);

@@ -57,6 +57,7 @@ Json settings_of(const Options& options) {
   json["sample_steps"] = options.sample_steps;
   json["shift"] = options.shift;
   if (options.canvas > 0) json["canvas"] = options.canvas;
+  if (options.score_size > 0) json["score_size"] = options.score_size;
   json["augment"] = tasks::name(options.augmentation);
   json["average"] = options.average;
   json["guidance"] = options.guidance;
@@ -91,7 +92,7 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
   t.settings["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
   t.settings["dropout"] = options.dropout;
   t.settings["transition"] = tasks::name(options.transition);
-  t.settings["augment"] = tasks::name(options.augmentation);
+  if (options.augmentation.any()) t.settings["augment"] = tasks::name(options.augmentation);
   return Trainer(engine.context(), engine.model(), data, objective(options), t);
 }
 

@@ -42,14 +42,14 @@ example::CommandLine<Options> command_line() {
   c.text("--model", "DIR", "the frozen backbone: a Wan folder as diffusers writes it (default: the one that ships)",
          &Options::model);
   c.number("--canvas", "N",
-           "side of the pictures in pixels, another than the model was trained with (default: what the model says)",
+           "side of the pictures in pixels, where it is not the one that the model says; again with --apply",
            &Options::canvas, 8, 4096);
   c.text("--adapter", "FILE", "the adapter for --apply: a .safetensors file or a PEFT folder", &Options::adapter);
   c.text("--out", "DIR", "where results go (default: out/<task>)", &Options::out);
   c.text("--score", "NAME", "pck, iou, exact, cell_accuracy, path or mae (default: what fits the task)",
          &Options::score);
   c.number("--score-size", "N",
-           "judge the answers to --pairs at this size: they and the targets are resized (default: as they are drawn)",
+           "judge answers to --pairs by iou or mae at this size: they and the targets are resized (default: as drawn)",
            &Options::score_size, 8, 4096);
   c.custom("--shots", "N", "training pairs (default 10; for a single ARC task all of them)",
            [](Options& o, const std::string& name, const std::string& value) {
@@ -60,8 +60,10 @@ example::CommandLine<Options> command_line() {
            &Options::test_items, 1, 1000000);
   c.custom(
       "--augment", "KINDS",
-      "variants of the training pairs: mirror, turns, roll, colours, warp, joined by '+' (default none). Each says "
-      "that the task does not mind",
+      "learn from variants of the training pairs too, up to 64 of each and 1024 in all, as far as the task does not "
+      "mind: mirror (left and right), turns (the square's symmetries), roll (cyclic moves), colours (of a picture "
+      "the input's light and balance, of grids the values but 0), warp (pictures only), joined by '+' (default "
+      "none)",
       [](Options& o, const std::string&, const std::string& value) {
         o.augmentation = segue::tasks::augmentation_from_name(value);
       });
@@ -81,7 +83,8 @@ example::CommandLine<Options> command_line() {
            [](Options& o, const std::string&, const std::string& value) {
              o.transition = segue::tasks::transition_from_name(value);
            });
-  c.number("--seed", "N", "initialisation and noise (default 0)", &Options::seed, 0, ~std::uint64_t{0} >> 1);
+  c.number("--seed", "N", "initialisation, order, noise and variants (default 0)", &Options::seed, 0,
+           ~std::uint64_t{0} >> 1);
   c.number("--sample-steps", "N", "Euler steps an answer (default 6)", &Options::sample_steps, 1, 10000);
   c.number("--average", "N", "draws, with different noise, that an answer is the mean of (default 1)",
            &Options::average, 1, 100);
@@ -115,7 +118,17 @@ void check_combination(const Options& o) {
   if (o.layout && o.arc.empty() && o.task.empty() && o.life.empty()) {
     segue::throw_input("--layout", "needs --arc PATH, --task NAME or --life RULE");
   }
-  if (o.score_size > 0 && (o.pairs.empty() || o.transform)) segue::throw_input("--score-size", "needs --pairs DIR");
+  if (o.score_size > 0 && o.pairs.empty()) segue::throw_input("--score-size", "needs --pairs DIR");
+  if (o.score_size > 0 && o.transform) {
+    segue::throw_input("--score-size", "cannot be used together with --transform");
+  }
+  for (const auto& [source, given] : {std::pair{"--latents", &o.latents}, std::pair{"--apply", &o.apply}}) {
+    if (!given->empty() && o.augmentation.any()) {
+      segue::throw_input("--augment", "cannot be used together with " + std::string(source));
+    }
+  }
+  if (!o.latents.empty() && o.average > 1) segue::throw_input("--average", "cannot be used together with --latents");
+  if (!o.latents.empty() && o.canvas > 0) segue::throw_input("--canvas", "cannot be used together with --latents");
   if (!o.apply.empty() && o.adapter.empty()) segue::throw_input("--apply", "needs --adapter FILE");
   if (o.apply.empty() && !o.adapter.empty()) segue::throw_input("--adapter", "is read by --apply DIR only");
   if (o.stop_at > o.steps) {

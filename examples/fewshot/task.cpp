@@ -25,6 +25,10 @@ namespace {
 constexpr int kGeneratedTestItems = 50;
 /// Generated items are the same in every run: --seed changes initialisation and noise only.
 constexpr std::uint64_t kTaskSeed = 1;
+/// What augmented pairs may be in all: as many pictures, and as many pixels of them.
+constexpr int kMostClips = 1024, kMostPixels = 1024 * 128 * 128;
+/// Symmetries of a square.
+constexpr int kSymmetries = 8;
 
 bool is_maze(const std::optional<tasks::ArcGeometry>& geometry) {
   return geometry && geometry->palette == tasks::GridPalette::Maze;
@@ -156,19 +160,22 @@ bool Task::scores_grids() const {
 }
 
 std::vector<tasks::Pair> Task::augmented(const tasks::Augmentation& kind, std::uint64_t seed, int most) const {
-  const int count = static_cast<int>(train_.size());
-  const int variants = std::clamp(most / std::max(1, count), 1, tasks::useful_variants(kind));
+  const int count = static_cast<int>(train_.size()), useful = tasks::useful_variants(kind);
+  const int fit = std::min(kMostClips, kMostPixels / (train_[0].input.width * train_[0].input.height));
+  const int variants = std::clamp((most > 0 ? most : fit) / count, std::min(2, useful), useful);
   std::vector<tasks::Pair> out;
   for (int v = 0; v < variants; ++v) {
     for (int i = 0; i < count; ++i) {
       const auto at = static_cast<std::size_t>(i);
+      // Where there is no room for all symmetries of a pair, its neighbours show the others.
+      const int number = v == 0 || variants >= kSymmetries ? v : 1 + (v - 1 + i * (variants - 1)) % (useful - 1);
       const std::uint64_t pair_seed = seed * 0x9E3779B97F4A7C15u + at;
       if (!geometry_) {
-        out.push_back(tasks::augment(train_[at], kind, v, pair_seed));
+        out.push_back(tasks::augment(train_[at], kind, number, pair_seed));
         continue;
       }
       const tasks::GridPair grids = tasks::augment({train_[at].name, train_inputs_[at], train_outputs_[at]}, kind,
-                                                   geometry_->palette, geometry_->fold == 0, v, pair_seed);
+                                                   geometry_->palette, geometry_->fold == 0, number, pair_seed);
       out.push_back(
           {grids.name, tasks::render_grid(grids.input, *geometry_), tasks::render_grid(grids.output, *geometry_)});
     }
@@ -176,22 +183,24 @@ std::vector<tasks::Pair> Task::augmented(const tasks::Augmentation& kind, std::u
   return out;
 }
 
-double Task::score_picture(std::size_t i, const Image& answer) const {
+double Task::score_picture(tasks::Score score, std::size_t i, const Image& answer) const {
   const Image& target = judged_test()[i].target;
-  return tasks::score_picture(score_, tasks::stretch(answer, target.width, target.height), target);
+  if (answer.width == target.width && answer.height == target.height) {
+    return tasks::score_picture(score, answer, target);
+  }
+  return tasks::score_picture(score, tasks::stretch(answer, target.width, target.height), target);
 }
 
 Evaluation Task::evaluate(std::span<const std::vector<Image>> answers) const {
   if (scores_grids()) return evaluate_grids(answers);
   if (score_ == tasks::Score::Pck) return evaluate_poses(answers[0]);
-  std::vector<Image> judged;
-  for (std::size_t i = 0; i < test_.size(); ++i) {
-    const Image& target = judged_test()[i].target;
-    judged.push_back(tasks::stretch(answers[0][i], target.width, target.height));
-  }
-  Evaluation out{tasks::score_pictures(score_, judged, judged_test()), {}};
-  if (score_ != tasks::Score::Mae)
-    out.details.emplace_back("mae", tasks::score_pictures(tasks::Score::Mae, judged, judged_test()));
+  const auto mean = [&](tasks::Score score) {
+    double sum = 0;
+    for (std::size_t i = 0; i < test_.size(); ++i) sum += score_picture(score, i, answers[0][i]);
+    return sum / static_cast<double>(test_.size());
+  };
+  Evaluation out{mean(score_), {}};
+  if (score_ != tasks::Score::Mae) out.details.emplace_back("mae", mean(tasks::Score::Mae));
   return out;
 }
 

@@ -36,17 +36,17 @@ class Task {
   const std::string& name() const { return name_; }
   segue::tasks::Score score() const { return score_; }
   std::span<const segue::tasks::Pair> train() const { return train_; }
-  /// The training pairs in all the variants that an augmentation makes of them, at most `most` in all but each pair
-  /// once: the pairs themselves, then a variant of each, and so on. Drawn from `seed`. As clips in memory they take
-  /// 7 x frames x height x width values each: .57 MB at 64 pixels in fp32.
+  /// The training pairs in the variants that an augmentation makes of them: the pairs themselves, then a variant of
+  /// each, and so on, at most `most` in all but one variant of each (0: 1,024, fewer above 128 pixels). Drawn from
+  /// `seed`. As clips in memory each takes 7 x frames x height x width values: .57 MB at 64 pixels in fp32.
   std::vector<segue::tasks::Pair> augmented(const segue::tasks::Augmentation& kind, std::uint64_t seed,
-                                            int most = 1024) const;
+                                            int most = 0) const;
   std::span<const segue::tasks::Pair> test() const { return test_; }
   /// What the user should know about the data, e.g. how many grids did not fit.
   const Figures& notes() const { return notes_; }
 
-  /// The score of one picture as the answer to test item i, for scores of pictures.
-  double score_picture(std::size_t i, const segue::io::Image& answer) const;
+  /// A score of pictures, of one as the answer to test item i.
+  double score_picture(segue::tasks::Score score, std::size_t i, const segue::io::Image& answer) const;
   /// answers[a][i] is attempt a at test item i.
   Evaluation evaluate(std::span<const std::vector<segue::io::Image>> answers) const;
 

@@ -196,6 +196,9 @@ TEST_CASE("the best learning rate: by score, then by loss, then the smaller; fai
   CHECK(best({{1, nan, 0, false}, {2, 0.1, 9, false}}) == 2);
   CHECK(best({{1, 0, nan, false}, {2, 0, 9, false}}) == 2);
   CHECK(best({{2, 0, 0, true}, {1, 0, 0, true}}) == 1);
+  const std::vector<Tried> kinds = {
+      {1, 0.5, 0, false, {}}, {1, 0.7, 0, false, {.turns = true}}, {2, 0.6, 0, false, {}}};
+  CHECK(kinds[choose_candidate(kinds, true)].augmentation.turns);
   CHECK(contains(message_of<InputError>([] { choose_candidate({}, true); }), "is 0, expected 1 or more"));
 }
 
@@ -241,7 +244,7 @@ TEST_CASE("answers of a large canvas may be judged at a smaller size") {
     for (int i = 0; i < 4; ++i) {
       for (const char* side : {"input", "target"}) {
         segue::io::Image image{16, 16, 3, {}};
-        const int edge = draws.between(3, 12);
+        const int edge = 3 + 2 * i;
         for (int at = 0; at < 16 * 16; ++at) {
           const int value = side[0] == 'i' ? draws.below(256) : (at % 16 < edge ? 255 : 0);
           image.pixels.insert(image.pixels.end(), 3, static_cast<std::uint8_t>(value));
@@ -262,11 +265,12 @@ TEST_CASE("answers of a large canvas may be judged at a smaller size") {
   CHECK(task.baselines() == small.baselines());
   std::vector<segue::io::Image> answers;
   for (const auto& pair : small.test()) answers.push_back(pair.target);
-  CHECK(task.evaluate(std::vector{answers}).value == 1.0);
+  CHECK(task.evaluate(std::vector<std::vector<segue::io::Image>>{answers}).value == 1.0);
   answers.clear();
   for (const auto& pair : task.test()) answers.push_back(pair.target);
-  CHECK(task.evaluate(std::vector{answers}).value > 0.9);
-  CHECK(task.score_picture(1, answers[0]) < task.score_picture(1, answers[1]));
+  CHECK(task.evaluate(std::vector<std::vector<segue::io::Image>>{answers}).value > 0.9);
+  const auto iou = segue::tasks::Score::Iou;
+  CHECK(task.score_picture(iou, 1, answers[0]) < task.score_picture(iou, 1, answers[1]));
   const std::vector<std::size_t> asked = {2};
   const fewshot::Task part = task.hold_out(asked);
   CHECK(part.baselines() == small.hold_out(asked).baselines());
@@ -289,8 +293,11 @@ TEST_CASE("a task's training pairs are multiplied, first each as it is, then var
     for (std::size_t i = 0; i < 3; ++i) CHECK(pairs[i].input.pixels == task.train()[i].input.pixels);
     for (const auto& pair : pairs) seen.insert(pair.input.pixels);
     CHECK(seen.size() == 24);
-    CHECK(task.augmented(turns, 0, 7).size() == 6);
-    CHECK(task.augmented(turns, 0, 2).size() == 3);
+    CHECK(task.augmented(turns, 0, 9).size() == 9);
+    // One variant of each at least, and another symmetry for each pair where there is no room for all.
+    const auto few = task.augmented(turns, 0, 2);
+    REQUIRE(few.size() == 6);
+    for (std::size_t i = 0; i < 3; ++i) CHECK(few[3 + i].input.pixels == pairs[3 * (1 + i) + i].input.pixels);
     CHECK(task.augmented({}, 0).size() == 3);
   }
   SECTION("pictures by the seed") {

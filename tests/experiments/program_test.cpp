@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The program as people start it, on a model of a few weights.
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -11,6 +12,7 @@
 #include "segue/adapters/maps.hpp"
 #include "segue/core/posix.hpp"
 #include "segue/cpu.hpp"
+#include "segue/io/image.hpp"
 #include "segue/models/wan.hpp"
 #include "segue/models/wan_folder.hpp"
 #include "segue/models/wan_init.hpp"
@@ -129,6 +131,44 @@ TEST_CASE("the program goes on where it stopped, shards agree with one run, and 
   CHECK(is_file(out("whole") + "/results.json"));
 }
 
+TEST_CASE("an answer is the mean of draws under different noise") {
+  if (program() == nullptr) return;
+  const support::TempDir dir;
+  const std::string model = (dir / "model").string(), table = (dir / "table.json").string();
+  make_model(model);
+  write_file_atomically(table,
+                        R"({"defaults": {"modes": ["scratch"], "lrs": {"scratch": [1e-9]}, "steps": 1, "batch": 1,
+    "sample_steps": 1, "test": 1, "shots": [2], "task": []},
+    "rows": [{"name": "one"}, {"name": "many", "average": 64}]})");
+  const Ran ran =
+      run(dir, "--sheets --table '" + table + "' --model '" + model + "' --out '" + (dir / "out").string() + "'");
+  INFO(ran.output);
+  REQUIRE(ran.exit_code == 0);
+  // Fresh weights answer with noise: of the mean of 64 draws an eighth is left of its spread, if no two are the same.
+  const auto spread = [&](const char* row) {
+    for (const auto& entry : std::filesystem::directory_iterator(dir / "out" / "sheets")) {
+      if (!entry.path().filename().string().starts_with(row)) continue;
+      const io::Image sheet = io::load_image(entry.path().string());
+      // The answer is the last row of pictures.
+      double sum = 0, squares = 0, count = 0;
+      for (int y = sheet.height - 34; y < sheet.height - 10; ++y) {
+        for (int x = sheet.width - 34; x < sheet.width - 10; ++x) {
+          const double value = sheet.pixels[static_cast<std::size_t>((y * sheet.width + x) * sheet.channels)];
+          sum += value;
+          squares += value * value;
+          count += 1;
+        }
+      }
+      return std::sqrt(squares / count - sum / count * (sum / count));
+    }
+    return -1.0;
+  };
+  const double one = spread("one"), many = spread("many");
+  CHECK(one > 10);
+  CHECK(many > 0);
+  CHECK(many < one / 4);
+}
+
 TEST_CASE("the program refuses what is wrong in one line and with 2") {
   if (program() == nullptr) return;
   const support::TempDir dir;
@@ -147,6 +187,12 @@ TEST_CASE("the program refuses what is wrong in one line and with 2") {
   refused("--table '" + none + "'", none);
   refused("report --out '" + none + "'", "has no folder 'cells'");
   refused("--list --model '" + none + "'", none);
+  const std::string model = (dir / "model").string(), table = (dir / "table.json").string();
+  make_model(model);
+  write_file_atomically(table, R"({"rows": [{"name": "g", "task": [], "shots": [2], "modes": ["scratch"],
+    "lrs": {"scratch": [0.01]}, "canvas": 20}]})");
+  refused("--only '*-s0' --table '" + table + "' --model '" + model + "' --out '" + (dir / "out").string() + "'",
+          "--canvas: its value is 20, expected a multiple of the model's patch, 8");
 }
 
 TEST_CASE("a signal ends the program with 130, and what was finished stays") {

@@ -73,7 +73,7 @@ inline Augmentation augmentation_from_name(std::string_view text) {
     if (found == names.end()) {
       const std::string near = did_you_mean(word, names);
       throw_input("augmentation",
-                  in_quotes(word) + " is none" +
+                  in_quotes(word) + " is no augmentation" +
                       (near.empty() ? "; there are none, mirror, turns, roll, colours and warp, joined by '+'" : near));
     }
     out.*detail::augmentation_names[static_cast<std::size_t>(found - names.begin())].second = true;

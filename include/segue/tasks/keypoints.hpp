@@ -210,8 +210,8 @@ inline std::vector<double> colour_evidence(const io::Image& image, const Colour&
 
 /// Reads a pose off a picture, in its pixels. A part is where the picture shows most of its colour, over the area of a
 /// disc (a Gaussian as wide as one), times how likely the training poses have it there; its point is the centroid of
-/// that colour in a disc about this place. A part whose colour shows there by less than a twentieth of a drawn disc is
-/// absent. Without a prior every place is as likely.
+/// that colour in a disc about this place. Only places that show the colour by a twentieth of a drawn disc or more are
+/// looked at; a part without one is absent. Without a prior every place is as likely.
 ///
 /// A network that is unsure draws dots dim, smeared, or in a neighbour's colour: taking every pixel for the nearest
 /// colour and the centroid of all that took part would throw such answers away.
@@ -224,27 +224,28 @@ inline Pose decode_pose(const io::Image& image, std::span<const Colour> colours,
     const std::vector<double> evidence = detail::colour_evidence(image, colours[k]);
     const std::vector<double> shown = detail::smoothed(evidence, width, height, radius);
     const PosePrior::Part* part = k < prior.parts.size() && prior.parts[k] ? &*prior.parts[k] : nullptr;
-    const auto likely = [&](int x, int y) {
-      if (part == nullptr) return 1.0;
-      const double dx = x + 0.5 - part->mean.x, dy = y + 0.5 - part->mean.y;
-      return std::exp(-0.5 * (dx * dx / part->variance.x + dy * dy / part->variance.y));
-    };
+    // In the middle of a drawn disc: its colour's length times the share of the Gaussian inside it.
+    const double full =
+        std::hypot(1.0 * colours[k][0], 1.0 * colours[k][1], 1.0 * colours[k][2]) * (1 - std::exp(-0.5));
     double best = 0;
-    int best_x = 0, best_y = 0;
+    int best_x = -1, best_y = -1;
     for (int y = 0; y < height; ++y) {
       for (int x = 0; x < width; ++x) {
-        const double value = shown[static_cast<std::size_t>(y * width + x)] * likely(x, y);
-        if (value <= best) continue;
+        const double here = shown[static_cast<std::size_t>(y * width + x)];
+        if (here <= 0 || here < full / 20) continue;
+        // As logarithms: far from the mean the prior is smaller than any number.
+        double value = std::log(here);
+        if (part != nullptr) {
+          const double dx = x + 0.5 - part->mean.x, dy = y + 0.5 - part->mean.y;
+          value -= 0.5 * (dx * dx / part->variance.x + dy * dy / part->variance.y);
+        }
+        if (best_x >= 0 && value <= best) continue;
         best = value;
         best_x = x;
         best_y = y;
       }
     }
-    if (best == 0) continue;
-    // In the middle of a drawn disc: its colour's length times the share of the Gaussian inside it.
-    const double full =
-        std::hypot(1.0 * colours[k][0], 1.0 * colours[k][1], 1.0 * colours[k][2]) * (1 - std::exp(-0.5));
-    if (shown[static_cast<std::size_t>(best_y * width + best_x)] < full / 20) continue;
+    if (best_x < 0) continue;
     double x_sum = 0, y_sum = 0, weight = 0;
     for (int y = 0; y < height; ++y) {
       for (int x = 0; x < width; ++x) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -63,6 +64,7 @@ class InMemoryDataset {
           throw_input(name, "shape of the condition", shape_string(condition.shape()),
                       "the frames, height and width of " + shape_string(clip.shape()));
     items_.push_back({std::move(clip), std::move(condition), std::move(text)});
+    contents_.reset();
   }
 
   std::int64_t size() const { return static_cast<std::int64_t>(items_.size()); }
@@ -91,19 +93,22 @@ class InMemoryDataset {
     return batch;
   }
 
-  /// Number, shapes, order and a hash of the contents (FNV-1a, 64 bits).
+  /// Number, shapes, order and a hash of the contents (FNV-1a, 64 bits), which are read once: every checkpoint asks.
   std::string describe(Exec<Device>& exec) const {
     std::string text =
         std::to_string(size()) + " clips, batch " + std::to_string(batch_size_) + ", order " + std::to_string(seed_);
     if (items_.empty()) return text;
     text += ", shape " + shape_string(items_[0].clip.shape());
-    std::uint64_t hash = 0xCBF29CE484222325u;
-    for (const Item& item : items_) {
-      add_to_hash(exec, hash, item.clip);
-      add_to_hash(exec, hash, item.condition);
-      add_to_hash(exec, hash, item.text);
+    if (!contents_) {
+      std::uint64_t hash = 0xCBF29CE484222325u;
+      for (const Item& item : items_) {
+        add_to_hash(exec, hash, item.clip);
+        add_to_hash(exec, hash, item.condition);
+        add_to_hash(exec, hash, item.text);
+      }
+      contents_ = hash;
     }
-    return text + ", contents " + std::to_string(hash);
+    return text + ", contents " + std::to_string(*contents_);
   }
 
  private:
@@ -151,6 +156,7 @@ class InMemoryDataset {
   std::uint64_t seed_;
   Tensor<T, 2, Space> text_;
   std::vector<Item> items_;
+  mutable std::optional<std::uint64_t> contents_;  ///< hash of the items; empty until it is asked for
   std::vector<std::int64_t> order_;
   std::uint64_t epoch_ = 0;
 };

@@ -43,8 +43,8 @@ inline constexpr cudaDataType_t cublas_type = std::is_same_v<T, double>     ? CU
                                                                             : CUDA_R_16F;
 
 /// With SEGUE_POISON_PRODUCTS, defined for all files of a program, what a product shall write is NaN before it: an
-/// element that it leaves out is seen, and tools that do not see the library's tensor copies know the memory as
-/// written.
+/// element that it leaves out is seen, and tools that do not see all of the library's tensor copies know the memory
+/// as written.
 #ifdef SEGUE_POISON_PRODUCTS
 inline constexpr bool poison_products = true;
 #else
