@@ -181,14 +181,49 @@ inline void clip_run(std::int64_t start, std::int64_t step, std::int64_t end, in
   }
 }
 
-/// n interpolated pixels of a level; (u, v) are Q16 places in its padded pixels.
+/// As many pixels as are sampled at once.
+inline constexpr int sample_chunk = 128;
+
+/// n interpolated pixels of a level, at most `sample_chunk`; (u, v) are Q16 places in its padded pixels.
 inline void sample_row(const PackedPixel* pixels, int stride, std::int32_t u, std::int32_t v, std::int32_t du,
                        std::int32_t dv, int n, PackedPixel* out) {
+  // What is fetched from scattered places apart from what is computed, so that the latter is done several at once.
+  std::array<std::int32_t, sample_chunk> place;
+  std::array<PackedPixel, sample_chunk> a, b, c, d;
   for (int i = 0; i < n; ++i) {
-    const std::int32_t x = u + i * du, y = v + i * dv;
-    const PackedPixel* p = pixels + (y >> 16) * stride + (x >> 16);
-    const auto fx = static_cast<std::uint32_t>((x >> 8) & 255), fy = static_cast<std::uint32_t>((y >> 8) & 255);
-    out[i] = mix_packed(mix_packed(p[0], p[1], fx), mix_packed(p[stride], p[stride + 1], fx), fy);
+    place[static_cast<std::size_t>(i)] = ((v + i * dv) >> 16) * stride + ((u + i * du) >> 16);
+  }
+  for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+    const PackedPixel *p = pixels + place[i], *q = p + stride;
+    a[i] = p[0];
+    b[i] = p[1];
+    c[i] = q[0];
+    d[i] = q[1];
+  }
+  for (int i = 0; i < n; ++i) {
+    const auto k = static_cast<std::size_t>(i);
+    const auto fx = static_cast<std::uint32_t>(((u + i * du) >> 8) & 255);
+    const auto fy = static_cast<std::uint32_t>(((v + i * dv) >> 8) & 255);
+    out[i] = mix_packed(mix_packed(a[k], b[k], fx), mix_packed(c[k], d[k], fx), fy);
+  }
+}
+
+/// Lays a row of premultiplied pixels over a channel of a canvas. @param shift of the channel in a pixel.
+inline void lay_row(const PackedPixel* row, int n, int shift, std::int32_t gain, std::int32_t flat, std::int32_t share,
+                    std::int32_t fade, std::int32_t* to) {
+  const auto cover = [](PackedPixel p) {
+    const auto alpha = static_cast<std::int32_t>(p >> 24);
+    return alpha + (alpha >> 7);
+  };
+  const auto value = [shift](PackedPixel p) { return static_cast<std::int32_t>((p >> shift) & 255u); };
+  if (gain == 256 && share == 0 && fade == 256) {  // as it is: most are
+    for (int i = 0; i < n; ++i) to[i] = ((to[i] * (256 - cover(row[i]))) >> 8) + value(row[i]);
+    return;
+  }
+  for (int i = 0; i < n; ++i) {
+    std::int32_t v = (value(row[i]) * gain) >> 8;
+    v += (((flat * cover(row[i])) >> 8) - v) * share >> 8;
+    to[i] = ((to[i] * (65536 - cover(row[i]) * fade)) >> 16) + ((v * fade) >> 8);
   }
 }
 
@@ -228,7 +263,7 @@ inline void draw_sprite(Canvas& canvas, const Sprite& sprite, const Placement& a
   ux >>= which, uy >>= which, vx >>= which, vy >>= which;
   const std::int32_t fade = std::min(at.alpha, 256);
   const std::int32_t flat[3] = {look.colour.r, look.colour.g, look.colour.b};
-  constexpr int chunk = 128;
+  constexpr int chunk = detail::sample_chunk;
   std::array<PackedPixel, chunk> row;
   for (int y = y0; y < y1; ++y) {
     const std::int64_t dy = y * 256 + 128 - at.y;
@@ -245,15 +280,8 @@ inline void draw_sprite(Canvas& canvas, const Sprite& sprite, const Placement& a
                          static_cast<std::int32_t>(v0 + x * vx), static_cast<std::int32_t>(ux),
                          static_cast<std::int32_t>(vx), n, row.data());
       for (int c = 0; c < 3; ++c) {
-        std::int32_t* to = canvas.plane(c).data() + static_cast<std::ptrdiff_t>(y) * canvas.width() + x;
-        const std::int32_t gain = look.gain[static_cast<std::size_t>(c)], share = look.share;
-        for (int i = 0; i < n; ++i) {
-          const PackedPixel p = row[static_cast<std::size_t>(i)];
-          const auto a = static_cast<std::int32_t>(p >> 24), cover = a + (a >> 7);
-          std::int32_t v = (static_cast<std::int32_t>((p >> (8 * c)) & 255u) * gain) >> 8;
-          v += (((flat[c] * cover) >> 8) - v) * share >> 8;
-          to[i] = ((to[i] * (65536 - cover * fade)) >> 16) + ((v * fade) >> 8);
-        }
+        detail::lay_row(row.data(), n, 8 * c, look.gain[static_cast<std::size_t>(c)], flat[c], look.share, fade,
+                        canvas.plane(c).data() + static_cast<std::ptrdiff_t>(y) * canvas.width() + x);
       }
     }
   }
