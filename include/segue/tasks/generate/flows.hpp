@@ -46,10 +46,17 @@ struct Flow {
       }
     }
     if (stir != 0) {
-      for (int i = 0; i < n; ++i) {
-        const std::int32_t x = u[i] * stir_scale + 9000, y = v[i] * stir_scale + 31000;
-        u[i] += ((noise_at(stir_u.values.data(), x, y) - 128) * stir * time) >> 7;
-        v[i] += ((noise_at(stir_v.values.data(), x, y) - 128) * stir * time) >> 7;
+      constexpr int chunk = 64;
+      std::array<std::int32_t, chunk> push_u, push_v;
+      for (int begin = 0; begin < n; begin += chunk) {
+        const int count = std::min(chunk, n - begin);
+        std::int32_t *to_u = u + begin, *to_v = v + begin;
+        noise_row(stir_u, to_u, to_v, count, stir_scale, 9000, 31000, push_u.data());
+        noise_row(stir_v, to_u, to_v, count, stir_scale, 9000, 31000, push_v.data());
+        for (int i = 0; i < count; ++i) {
+          to_u[i] += ((push_u[static_cast<std::size_t>(i)] - 128) * stir * time) >> 7;
+          to_v[i] += ((push_v[static_cast<std::size_t>(i)] - 128) * stir * time) >> 7;
+        }
       }
     }
     if (wave != 0) {

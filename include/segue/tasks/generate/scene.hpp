@@ -67,11 +67,10 @@ class Canvas {
     const Box box = bounds(body, at);
     const int n = box.x1 - box.x0;
     if (n <= 0) return;
-    const std::int32_t* lattice = body.texture.noise.values.data();
     std::int32_t *distance = row(distance_row), *cover = row(cover_row);
     for (int y = box.y0; y < box.y1; ++y) {
       affine.row(y, box.x0, n, row(u_row), row(v_row));
-      outline_row(body.outline, lattice, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
+      outline_row(body.outline, body.texture.noise, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
       int first = 0, last = n;  // surfaces cost more than outlines: only the covered stretch is painted
       while (first < last && distance[first] >= 128) ++first;
       while (first < last && distance[last - 1] >= 128) --last;
@@ -95,11 +94,10 @@ class Canvas {
     const Box box = bounds(body, at);
     const int n = box.x1 - box.x0;
     if (n <= 0) return;
-    const std::int32_t* lattice = body.texture.noise.values.data();
     std::int32_t* distance = row(distance_row);
     for (int y = box.y0; y < box.y1; ++y) {
       affine.row(y, box.x0, n, row(u_row), row(v_row));
-      outline_row(body.outline, lattice, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
+      outline_row(body.outline, body.texture.noise, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
       std::int32_t* to = cover.data() + static_cast<std::ptrdiff_t>(y) * width_ + box.x0;
       for (int i = 0; i < n; ++i) to[i] = std::max(to[i], detail::clamp_int(128 - distance[i], 0, 256));
     }
