@@ -148,24 +148,24 @@ void Corpus::clip(ClipKind kind, std::uint64_t seed, std::uint64_t index, std::s
   const bool any_media = has(ClipKind::cutouts);
   // Chance may hide everything or let nothing move: such clips teach nothing and are drawn again.
   for (int attempt = 0; attempt < 6; ++attempt) {
-    MediaClip media(media_, draws, spec_, pixels);
+    const auto media = [&] { return MediaClip(media_, draws, spec_, pixels); };
     switch (kind) {
       case ClipKind::generated: break;
       case ClipKind::blocks: tasks::draw_block_world(draws, spec_, pixels); break;
       case ClipKind::flows:
         if (any_media && draws.chance(120)) {
-          media.warps();
+          media().warps();
         } else {
           tasks::draw_flow(draws, spec_, pixels);
         }
         break;
-      case ClipKind::sprites: media.sprites(); break;
-      case ClipKind::cutouts: media.cutouts(); break;
-      case ClipKind::camera: media.camera(); break;
-      case ClipKind::bodies: media.bodies(); break;
-      case ClipKind::scenes: media.scenes(); break;
-      case ClipKind::figures: media.figures(); break;
-      case ClipKind::films: media.films(); break;
+      case ClipKind::sprites: media().sprites(); break;
+      case ClipKind::cutouts: media().cutouts(); break;
+      case ClipKind::camera: media().camera(); break;
+      case ClipKind::bodies: media().bodies(); break;
+      case ClipKind::scenes: media().scenes(); break;
+      case ClipKind::figures: media().figures(); break;
+      case ClipKind::films: media().films(); break;
     }
     // A single cell of a block world is small, and still what matters.
     if (shows_something(spec_, pixels, kind == ClipKind::blocks ? 200 : 70)) break;
