@@ -106,12 +106,10 @@ SEGUE_HOST_DEVICE inline SinCos sincos_turns(float u) {
   c = std::fma(c, z, -1.388731625493765e-3f);
   c = std::fma(c, z, 4.166664568298827e-2f);
   c = std::fma(c, z * z, std::fma(z, -0.5f, 1.0f));
-  switch (static_cast<int>(quarter) & 3) {
-    case 0: return {s, c};
-    case 1: return {c, -s};
-    case 2: return {-s, -c};
-    default: return {-c, s};
-  }
+  // Selects instead of branches, so that loops over angles vectorise.
+  const int turn = static_cast<int>(quarter);
+  const float sin = turn & 1 ? c : s, cos = turn & 1 ? s : c;
+  return {turn & 2 ? -sin : sin, (turn + 1) & 2 ? -cos : cos};
 }
 
 }  // namespace detail

@@ -184,27 +184,36 @@ inline void clip_run(std::int64_t start, std::int64_t step, std::int64_t end, in
 /// As many pixels as are sampled at once.
 inline constexpr int sample_chunk = 128;
 
+/// Of n places of a picture, `sample_chunk` at most, the pixels there (a), to their right (b), below (c) and both (d).
+/// What is fetched from scattered places is kept apart from what is computed, so that the latter vectorises.
+struct Corners {
+  std::array<PackedPixel, sample_chunk> a, b, c, d;
+
+  void fetch(const PackedPixel* pixels, int stride, const std::int32_t* place, int n) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+      const PackedPixel *p = pixels + place[i], *q = p + stride;
+      a[i] = p[0];
+      b[i] = p[1];
+      c[i] = q[0];
+      d[i] = q[1];
+    }
+  }
+};
+
 /// n interpolated pixels of a level, at most `sample_chunk`; (u, v) are Q16 places in its padded pixels.
 inline void sample_row(const PackedPixel* pixels, int stride, std::int32_t u, std::int32_t v, std::int32_t du,
                        std::int32_t dv, int n, PackedPixel* out) {
-  // What is fetched from scattered places apart from what is computed, so that the latter is done several at once.
   std::array<std::int32_t, sample_chunk> place;
-  std::array<PackedPixel, sample_chunk> a, b, c, d;
   for (int i = 0; i < n; ++i) {
     place[static_cast<std::size_t>(i)] = ((v + i * dv) >> 16) * stride + ((u + i * du) >> 16);
   }
-  for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-    const PackedPixel *p = pixels + place[i], *q = p + stride;
-    a[i] = p[0];
-    b[i] = p[1];
-    c[i] = q[0];
-    d[i] = q[1];
-  }
+  Corners at;
+  at.fetch(pixels, stride, place.data(), n);
   for (int i = 0; i < n; ++i) {
     const auto k = static_cast<std::size_t>(i);
     const auto fx = static_cast<std::uint32_t>(((u + i * du) >> 8) & 255);
     const auto fy = static_cast<std::uint32_t>(((v + i * dv) >> 8) & 255);
-    out[i] = mix_packed(mix_packed(a[k], b[k], fx), mix_packed(c[k], d[k], fx), fy);
+    out[i] = mix_packed(mix_packed(at.a[k], at.b[k], fx), mix_packed(at.c[k], at.d[k], fx), fy);
   }
 }
 
