@@ -23,7 +23,11 @@ struct Direction {
 };
 inline Direction direction(std::int32_t angle) {
   const auto v = ::segue::detail::sincos_turns(static_cast<float>(angle & 65535) * 0x1p-16f);
-  const auto q12 = [](float x) { return static_cast<std::int32_t>(std::floor(std::fma(x, 4096.0f, 0.5f))); };
+  const auto q12 = [](float x) {  // rounded down without std::floor, which keeps loops over angles from vectorising
+    const float exact = std::fma(x, 4096.0f, 0.5f);
+    const auto whole = static_cast<std::int32_t>(exact);
+    return whole - (static_cast<float>(whole) > exact ? 1 : 0);
+  };
   return {q12(v.cos), q12(v.sin)};
 }
 
