@@ -175,12 +175,15 @@ Placement MediaClip::random_window(const Sprite& picture) {
   return window(picture, cx, cy, scale, 0);
 }
 
+const Sprite* MediaClip::sprite_of(const Thing& thing, int f) {
+  return thing.frames.empty() ? nullptr : thing.frames[std::min(static_cast<std::size_t>(f), thing.frames.size() - 1)];
+}
+
 void MediaClip::draw(const Thing& thing, int f, const Placement& at) {
-  if (thing.frames.empty()) {
-    canvas_.draw(thing.body, at);
+  if (const Sprite* sprite = sprite_of(thing, f)) {
+    tasks::draw_sprite(canvas_, *sprite, at, thing.look);
   } else {
-    const auto k = std::min(static_cast<std::size_t>(f), thing.frames.size() - 1);
-    tasks::draw_sprite(canvas_, *thing.frames[k], at, thing.look);
+    canvas_.draw(thing.body, at);
   }
 }
 
@@ -193,6 +196,10 @@ void MediaClip::draw(const Ground& ground, int f, const tasks::Camera* camera) {
   canvas_.draw_background(ground.texture, camera == nullptr ? at : tasks::seen(*camera, at, width_, height_));
 }
 
+tasks::Shown MediaClip::ground_at(const Stage& stage, int f) const {
+  return {nullptr, tasks::place(stage.ground.motion, f, width_, height_)};
+}
+
 void MediaClip::show(const Stage& stage, int f, const tasks::Camera* camera) {
   draw(stage.ground, f, camera);
   for (const Thing& thing : stage.things) {
@@ -201,25 +208,23 @@ void MediaClip::show(const Stage& stage, int f, const tasks::Camera* camera) {
   }
 }
 
-/// All frames of a stage. A ground that stands still is painted once, since it costs more than the rest.
-void MediaClip::shoot(const Stage& stage) {
-  const bool moves = stage.ground.motion.vx != 0 || stage.ground.motion.vy != 0;
-  for (int f = 0; f < spec_.frames; ++f) {
-    if (f == 0 || moves) {
-      draw(stage.ground, f, nullptr);
-      if (!moves) {
-        still_ground_.clear();
-        for (int c = 0; c < 3; ++c) {
-          still_ground_.insert(still_ground_.end(), canvas_.plane(c).begin(), canvas_.plane(c).end());
-        }
-      }
-    } else {
-      const auto size = static_cast<std::ptrdiff_t>(canvas_.plane(0).size());
-      for (int c = 0; c < 3; ++c) std::copy_n(still_ground_.begin() + c * size, size, canvas_.plane(c).begin());
-    }
-    for (const Thing& thing : stage.things) draw(thing, f, tasks::place(thing.motion, f, width_, height_));
-    canvas_.write(frame(f));
+void MediaClip::take(tasks::Takes& takes, const Stage& stage, int f, std::span<std::uint8_t> out) {
+  std::vector<tasks::Shown> shown = {ground_at(stage, f)};
+  for (const Thing& thing : stage.things) {
+    shown.push_back({sprite_of(thing, f), tasks::place(thing.motion, f, width_, height_)});
   }
+  takes.take(
+      shown, [&] { draw(stage.ground, f, nullptr); },
+      [&] {
+        for (std::size_t k = 0; k < stage.things.size(); ++k) draw(stage.things[k], f, shown[k + 1].at);
+      },
+      out);
+}
+
+/// All frames of a stage.
+void MediaClip::shoot(const Stage& stage) {
+  tasks::Takes takes(canvas_);
+  for (int f = 0; f < spec_.frames; ++f) take(takes, stage, f, frame(f));
 }
 
 void MediaClip::sprites() {
@@ -501,13 +506,22 @@ void MediaClip::scenes() {
   tasks::SceneChange change(draws_, spec_);
   change.cut = tasks::frames_before_cut(spec_);  // where few-shot tasks have theirs
   std::vector<std::uint8_t> other(frame(0).size());
+  tasks::Takes takes_before(canvas_), takes_after(canvas_);
+  const auto picture = [&](tasks::Takes& takes, const Stage& stage, int f, std::span<std::uint8_t> to) {
+    if (stage.ground.picture == nullptr) return take(takes, stage, f, to);
+    // The rim of a halved picture may let through what was on the canvas before.
+    show(stage, f);
+    canvas_.write(to);
+  };
   for (int f = 0; f < spec_.frames; ++f) {
     const std::span<std::uint8_t> to = frame(f);
-    show(change.cuts() && change.is_after(f) ? after : before, f);
-    canvas_.write(to);
+    if (change.cuts() && change.is_after(f)) {
+      picture(takes_after, after, f, to);
+    } else {
+      picture(takes_before, before, f, to);
+    }
     if (change.cuts()) continue;
-    show(after, f);
-    canvas_.write(other);
+    picture(takes_after, after, f, other);
     change.mix_into(spec_, f, to, other);
   }
 }
