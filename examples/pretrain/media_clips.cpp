@@ -431,8 +431,8 @@ void MediaClip::warps() {
           const auto fx = static_cast<std::uint32_t>(u[i] & 255), fy = static_cast<std::uint32_t>(v[i] & 255);
           const auto channel = [&](int shift) {
             const auto byte = [shift](tasks::PackedPixel p) { return (p >> shift) & 255u; };
-            const std::uint32_t top = byte(corners.a[i]) * (256 - fx) + byte(corners.b[i]) * fx;
-            const std::uint32_t bottom = byte(corners.c[i]) * (256 - fx) + byte(corners.d[i]) * fx;
+            const std::uint32_t top = byte(corners.a(i)) * (256 - fx) + byte(corners.b(i)) * fx;
+            const std::uint32_t bottom = byte(corners.c(i)) * (256 - fx) + byte(corners.d(i)) * fx;
             return static_cast<std::uint8_t>((top * (256 - fy) + bottom * fy + 32768) >> 16);
           };
           to[0] = channel(0);

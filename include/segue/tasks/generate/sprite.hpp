@@ -40,7 +40,6 @@ inline PackedPixel mix_packed(PackedPixel a, PackedPixel b, std::uint32_t share)
 /// `over` laid on `under`, both premultiplied.
 inline PackedPixel lay_over(PackedPixel under, PackedPixel over) {
   const std::uint32_t alpha = over >> 24;
-  if (alpha == 0) return under;
   return over + mix_packed(under, 0, alpha + (alpha >> 7));
 }
 
@@ -67,6 +66,7 @@ class Sprite {
   struct Level {
     int width = 0, height = 0;  ///< without the margin
     std::vector<PackedPixel> pixels;
+    int x0 = 0, y0 = 0, x1 = 0, y1 = 0;  ///< a box, without the margin, that holds all that is not transparent
 
     int stride() const { return width + 2; }
   };
@@ -84,12 +84,15 @@ class Sprite {
           std::to_string(width) + "x" + std::to_string(height) + " with " + std::to_string(pixels.size()) + " pixels",
           "1x1 to 1024x1024 with a pixel each");
     }
-    Level level{width, height, {}};
+    Level level;
+    level.width = width;
+    level.height = height;
     level.pixels.resize(static_cast<std::size_t>(width + 2) * static_cast<std::size_t>(height + 2));
     for (int y = 0; y < height; ++y) {
       std::copy_n(pixels.data() + static_cast<std::ptrdiff_t>(y) * width, width,
                   level.pixels.data() + static_cast<std::ptrdiff_t>(y + 1) * level.stride() + 1);
     }
+    find_content(level);
     levels_.push_back(std::move(level));
     while (std::max(levels_.back().width, levels_.back().height) >= 2 * smallest &&
            std::min(levels_.back().width, levels_.back().height) >= 2) {
@@ -131,8 +134,33 @@ class Sprite {
     return out;
   }
 
+  static void find_content(Level& level) {
+    std::vector<PackedPixel> columns(static_cast<std::size_t>(level.width));
+    level.y0 = level.height;
+    for (int y = 0; y < level.height; ++y) {
+      const PackedPixel* line = level.pixels.data() + static_cast<std::ptrdiff_t>(y + 1) * level.stride() + 1;
+      PackedPixel any = 0;
+      for (std::size_t x = 0; x < columns.size(); ++x) {
+        columns[x] |= line[x];
+        any |= line[x];
+      }
+      if (any == 0) continue;
+      level.y0 = std::min(level.y0, y);
+      level.y1 = y + 1;
+    }
+    const auto seen = [](PackedPixel p) { return p != 0; };
+    level.x0 = static_cast<int>(std::find_if(columns.begin(), columns.end(), seen) - columns.begin());
+    level.x1 = static_cast<int>(columns.rend() - std::find_if(columns.rbegin(), columns.rend(), seen));
+  }
+
   static Level halved(const Level& from) {
-    Level to{(from.width + 1) / 2, (from.height + 1) / 2, {}};
+    Level to;
+    to.width = (from.width + 1) / 2;
+    to.height = (from.height + 1) / 2;
+    to.x0 = from.x0 / 2;
+    to.y0 = from.y0 / 2;
+    to.x1 = (from.x1 + 1) / 2;
+    to.y1 = (from.y1 + 1) / 2;
     to.pixels.resize(static_cast<std::size_t>(to.width + 2) * static_cast<std::size_t>(to.height + 2));
     for (int y = 0; y < to.height; ++y) {
       for (int x = 0; x < to.width; ++x) {
@@ -187,17 +215,19 @@ inline constexpr int sample_chunk = 128;
 /// Of n places of a picture, `sample_chunk` at most, the pixels there (a), to their right (b), below (c) and both (d).
 /// What is fetched from scattered places is kept apart from what is computed, so that the latter vectorises.
 struct Corners {
-  std::array<PackedPixel, sample_chunk> a, b, c, d;
+  std::array<PackedPixel, 2 * sample_chunk> above, below;
 
   void fetch(const PackedPixel* pixels, int stride, const std::int32_t* place, int n) {
     for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-      const PackedPixel *p = pixels + place[i], *q = p + stride;
-      a[i] = p[0];
-      b[i] = p[1];
-      c[i] = q[0];
-      d[i] = q[1];
+      const PackedPixel* p = pixels + place[i];
+      std::copy_n(p, 2, above.data() + 2 * i);
+      std::copy_n(p + stride, 2, below.data() + 2 * i);
     }
   }
+  PackedPixel a(std::size_t i) const { return above[2 * i]; }
+  PackedPixel b(std::size_t i) const { return above[2 * i + 1]; }
+  PackedPixel c(std::size_t i) const { return below[2 * i]; }
+  PackedPixel d(std::size_t i) const { return below[2 * i + 1]; }
 };
 
 /// n interpolated pixels of a level, at most `sample_chunk`; (u, v) are Q16 places in its padded pixels.
@@ -213,7 +243,7 @@ inline void sample_row(const PackedPixel* pixels, int stride, std::int32_t u, st
     const auto k = static_cast<std::size_t>(i);
     const auto fx = static_cast<std::uint32_t>(((u + i * du) >> 8) & 255);
     const auto fy = static_cast<std::uint32_t>(((v + i * dv) >> 8) & 255);
-    out[i] = mix_packed(mix_packed(at.a[k], at.b[k], fx), mix_packed(at.c[k], at.d[k], fx), fy);
+    out[i] = mix_packed(mix_packed(at.a(k), at.b(k), fx), mix_packed(at.c(k), at.d(k), fx), fy);
   }
 }
 
@@ -266,8 +296,12 @@ inline void draw_sprite(Canvas& canvas, const Sprite& sprite, const Placement& a
   const auto y0 = static_cast<int>(std::clamp<std::int64_t>((low >> 8) - slack, 0, canvas.height()));
   const auto y1 = static_cast<int>(std::clamp<std::int64_t>((high >> 8) + slack + 1, 0, canvas.height()));
   const std::int64_t dx = 128 - at.x, margin = 65536;
-  const std::int64_t end_u = (static_cast<std::int64_t>(level.width) + 1) << 16;
-  const std::int64_t end_v = (static_cast<std::int64_t>(level.height) + 1) << 16;
+  // Places that see nothing but transparent pixels leave the canvas as it is.
+  if (level.x1 <= level.x0 || level.y1 <= level.y0) return;
+  const std::int64_t begin_u = static_cast<std::int64_t>(level.x0) << 16;
+  const std::int64_t begin_v = static_cast<std::int64_t>(level.y0) << 16;
+  const std::int64_t extent_u = (static_cast<std::int64_t>(level.x1 - level.x0) + 1) << 16;
+  const std::int64_t extent_v = (static_cast<std::int64_t>(level.y1 - level.y0) + 1) << 16;
   const std::int64_t half = 32768;  // pixel centres
   ux >>= which, uy >>= which, vx >>= which, vy >>= which;
   const std::int32_t fade = std::min(at.alpha, 256);
@@ -281,8 +315,8 @@ inline void draw_sprite(Canvas& canvas, const Sprite& sprite, const Placement& a
     const std::int64_t v0 =
         ((dx * vx + dy * vy) >> 8) + ((static_cast<std::int64_t>(sprite.origin_y) << 8) >> which) + margin - half;
     int first = 0, last = canvas.width();
-    detail::clip_run(u0, ux, end_u, first, last);
-    detail::clip_run(v0, vx, end_v, first, last);
+    detail::clip_run(u0 - begin_u, ux, extent_u, first, last);
+    detail::clip_run(v0 - begin_v, vx, extent_v, first, last);
     for (int x = first; x < last; x += chunk) {
       const int n = std::min(chunk, last - x);
       detail::sample_row(level.pixels.data(), level.stride(), static_cast<std::int32_t>(u0 + x * ux),
