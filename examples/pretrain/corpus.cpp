@@ -3,6 +3,7 @@
 #include "pretrain/corpus.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <vector>
@@ -24,17 +25,28 @@ constexpr std::uint64_t kind_salt = 0xA24BAED4963EE407u, clip_salt = 0x9FB21C651
 /// Whether a part of 1 / `rarest` of the clip or more is seen to change, and its first frame is no plain colour.
 bool shows_something(const tasks::ClipSpec& spec, std::span<const std::uint8_t> clip, std::size_t rarest) {
   const std::size_t frame = spec.size() / static_cast<std::size_t>(spec.frames);
-  std::size_t changed = 0, uneven = 0;
-  for (std::size_t i = 0; i < frame; ++i) {
-    uneven += clip[i] != clip[i % 3] ? 1 : 0;
-    int low = clip[i], high = low;
-    for (std::size_t f = 1; f < static_cast<std::size_t>(spec.frames); ++f) {
-      low = std::min<int>(low, clip[f * frame + i]);
-      high = std::max<int>(high, clip[f * frame + i]);
+  if (std::equal(clip.begin() + 3, clip.begin() + static_cast<std::ptrdiff_t>(frame), clip.begin())) return false;
+  if (spec.frames == 1) return true;
+  // In blocks, since most clips show enough in the first ones.
+  constexpr std::size_t block = 512;
+  std::array<std::uint8_t, block> low, high;
+  std::size_t changed = 0;
+  for (std::size_t begin = 0; begin < frame; begin += block) {
+    const std::size_t n = std::min(block, frame - begin);
+    const std::uint8_t* from = clip.data() + begin;
+    std::copy_n(from, n, low.begin());
+    std::copy_n(from, n, high.begin());
+    for (int f = 1; f < spec.frames; ++f) {
+      from += frame;
+      for (std::size_t i = 0; i < n; ++i) {
+        low[i] = std::min(low[i], from[i]);
+        high[i] = std::max(high[i], from[i]);
+      }
     }
-    changed += high - low > 12 ? 1 : 0;
+    for (std::size_t i = 0; i < n; ++i) changed += high[i] - low[i] > 12 ? 1 : 0;
+    if (changed * rarest > frame) return true;
   }
-  return uneven > 0 && (spec.frames == 1 || changed * rarest > frame);
+  return false;
 }
 
 }  // namespace
@@ -136,24 +148,24 @@ void Corpus::clip(ClipKind kind, std::uint64_t seed, std::uint64_t index, std::s
   const bool any_media = has(ClipKind::cutouts);
   // Chance may hide everything or let nothing move: such clips teach nothing and are drawn again.
   for (int attempt = 0; attempt < 6; ++attempt) {
-    MediaClip media(media_, draws, spec_, pixels);
+    const auto media = [&] { return MediaClip(media_, draws, spec_, pixels); };
     switch (kind) {
       case ClipKind::generated: break;
       case ClipKind::blocks: tasks::draw_block_world(draws, spec_, pixels); break;
       case ClipKind::flows:
         if (any_media && draws.chance(120)) {
-          media.warps();
+          media().warps();
         } else {
           tasks::draw_flow(draws, spec_, pixels);
         }
         break;
-      case ClipKind::sprites: media.sprites(); break;
-      case ClipKind::cutouts: media.cutouts(); break;
-      case ClipKind::camera: media.camera(); break;
-      case ClipKind::bodies: media.bodies(); break;
-      case ClipKind::scenes: media.scenes(); break;
-      case ClipKind::figures: media.figures(); break;
-      case ClipKind::films: media.films(); break;
+      case ClipKind::sprites: media().sprites(); break;
+      case ClipKind::cutouts: media().cutouts(); break;
+      case ClipKind::camera: media().camera(); break;
+      case ClipKind::bodies: media().bodies(); break;
+      case ClipKind::scenes: media().scenes(); break;
+      case ClipKind::figures: media().figures(); break;
+      case ClipKind::films: media().films(); break;
     }
     // A single cell of a block world is small, and still what matters.
     if (shows_something(spec_, pixels, kind == ClipKind::blocks ? 200 : 70)) break;

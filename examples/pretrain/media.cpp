@@ -339,9 +339,9 @@ Motion3 load_motion(const std::string& path) {
 void Sheet::lay(int row, int column, std::vector<tasks::PackedPixel>& onto) const {
   const Cut& cut = cuts[static_cast<std::size_t>(row * columns + column)];
   const tasks::PackedPixel* from = pixels.data() + cut.first;
-  for (int y = cut.y; y < cut.y + cut.height; ++y) {
+  for (int y = cut.y; y < cut.y + cut.height; ++y, from += cut.width) {
     tasks::PackedPixel* to = onto.data() + y * cell + cut.x;
-    for (int x = 0; x < cut.width; ++x, ++to) *to = tasks::detail::lay_over(*to, *from++);
+    for (int x = 0; x < cut.width; ++x) to[x] = tasks::detail::lay_over(to[x], from[x]);
   }
 }
 

@@ -175,12 +175,15 @@ Placement MediaClip::random_window(const Sprite& picture) {
   return window(picture, cx, cy, scale, 0);
 }
 
+const Sprite* MediaClip::sprite_of(const Thing& thing, int f) {
+  return thing.frames.empty() ? nullptr : thing.frames[std::min(static_cast<std::size_t>(f), thing.frames.size() - 1)];
+}
+
 void MediaClip::draw(const Thing& thing, int f, const Placement& at) {
-  if (thing.frames.empty()) {
-    canvas_.draw(thing.body, at);
+  if (const Sprite* sprite = sprite_of(thing, f)) {
+    tasks::draw_sprite(canvas_, *sprite, at, thing.look);
   } else {
-    const auto k = std::min(static_cast<std::size_t>(f), thing.frames.size() - 1);
-    tasks::draw_sprite(canvas_, *thing.frames[k], at, thing.look);
+    canvas_.draw(thing.body, at);
   }
 }
 
@@ -193,6 +196,10 @@ void MediaClip::draw(const Ground& ground, int f, const tasks::Camera* camera) {
   canvas_.draw_background(ground.texture, camera == nullptr ? at : tasks::seen(*camera, at, width_, height_));
 }
 
+tasks::Shown MediaClip::ground_at(const Stage& stage, int f) const {
+  return {nullptr, tasks::place(stage.ground.motion, f, width_, height_)};
+}
+
 void MediaClip::show(const Stage& stage, int f, const tasks::Camera* camera) {
   draw(stage.ground, f, camera);
   for (const Thing& thing : stage.things) {
@@ -201,25 +208,23 @@ void MediaClip::show(const Stage& stage, int f, const tasks::Camera* camera) {
   }
 }
 
-/// All frames of a stage. A ground that stands still is painted once, since it costs more than the rest.
-void MediaClip::shoot(const Stage& stage) {
-  const bool moves = stage.ground.motion.vx != 0 || stage.ground.motion.vy != 0;
-  for (int f = 0; f < spec_.frames; ++f) {
-    if (f == 0 || moves) {
-      draw(stage.ground, f, nullptr);
-      if (!moves) {
-        still_ground_.clear();
-        for (int c = 0; c < 3; ++c) {
-          still_ground_.insert(still_ground_.end(), canvas_.plane(c).begin(), canvas_.plane(c).end());
-        }
-      }
-    } else {
-      const auto size = static_cast<std::ptrdiff_t>(canvas_.plane(0).size());
-      for (int c = 0; c < 3; ++c) std::copy_n(still_ground_.begin() + c * size, size, canvas_.plane(c).begin());
-    }
-    for (const Thing& thing : stage.things) draw(thing, f, tasks::place(thing.motion, f, width_, height_));
-    canvas_.write(frame(f));
+void MediaClip::take(tasks::Takes& takes, const Stage& stage, int f, std::span<std::uint8_t> out) {
+  std::vector<tasks::Shown> shown = {ground_at(stage, f)};
+  for (const Thing& thing : stage.things) {
+    shown.push_back({sprite_of(thing, f), tasks::place(thing.motion, f, width_, height_)});
   }
+  takes.take(
+      shown, [&] { draw(stage.ground, f, nullptr); },
+      [&] {
+        for (std::size_t k = 0; k < stage.things.size(); ++k) draw(stage.things[k], f, shown[k + 1].at);
+      },
+      out);
+}
+
+/// All frames of a stage.
+void MediaClip::shoot(const Stage& stage) {
+  tasks::Takes takes(canvas_);
+  for (int f = 0; f < spec_.frames; ++f) take(takes, stage, f, frame(f));
 }
 
 void MediaClip::sprites() {
@@ -384,39 +389,55 @@ void MediaClip::films() {
 }
 
 void MediaClip::warps() {
-  Sprite picture;
   if (!media_.films.empty() && draws_.chance(128)) {
-    const Sprite& from = pick(pick(media_.films).frames);
-    tasks::draw_sprite(canvas_, from, random_window(from));
+    const Sprite& picture = pick(pick(media_.films).frames);
+    tasks::draw_sprite(canvas_, picture, random_window(picture));
   } else {
     show(random_stage(2, 6, 80), 0);
   }
   canvas_.write(frame(0));
-  const std::span<const std::uint8_t> bytes = frame(0);
-  const std::vector<std::uint8_t> base(bytes.begin(), bytes.end());
   const tasks::Flow flow = tasks::random_flow(draws_, spec_.frames);
-  const int w = spec_.width, h = spec_.height, side = std::min(w, h);
-  std::vector<std::int32_t> u(static_cast<std::size_t>(w)), v(static_cast<std::size_t>(w));
-  // Places outside the picture are found by reflection, in 1/256 pixels.
-  const auto reflected = [](std::int32_t x, int n) { return tasks::detail::reflect(x, 0, (n - 1) * 256); };
+  const int w = spec_.width, h = spec_.height, side = std::min(w, h), stride = w + 1;
+  // A column and a row more than the picture has: at its last ones, their share is 0.
+  std::vector<tasks::PackedPixel> base(static_cast<std::size_t>(stride) * static_cast<std::size_t>(h + 1));
+  const std::uint8_t* from = frame(0).data();
+  for (int y = 0; y < h; ++y) {
+    tasks::PackedPixel* line = base.data() + static_cast<std::ptrdiff_t>(y) * stride;
+    for (int x = 0; x < w; ++x, from += 3) line[x] = from[0] | from[1] << 8 | from[2] << 16;
+  }
+  // Places outside the picture are found by reflection, in 1/256 pixels. Most are inside and need no division.
+  const auto reflected = [](std::int32_t x, int n) {
+    return x >= 0 && x < (n - 1) * 256 ? x : tasks::detail::reflect(x, 0, (n - 1) * 256);
+  };
+  const std::vector<std::int32_t> across = tasks::flow_places(w, side), down = tasks::flow_places(h, side);
+  constexpr int chunk = tasks::detail::sample_chunk;
+  std::array<std::int32_t, chunk> u, v, place;
+  tasks::detail::Corners corners;
   for (int f = 0; f < spec_.frames; ++f) {
     std::uint8_t* to = frame(f).data();
     for (int y = 0; y < h; ++y) {
-      for (int x = 0; x < w; ++x) {
-        u[static_cast<std::size_t>(x)] = (2 * x + 1 - w) * 4096 / side;
-        v[static_cast<std::size_t>(x)] = (2 * y + 1 - h) * 4096 / side;
-      }
-      flow.carry(f, w, u.data(), v.data());
-      for (std::size_t x = 0; x < u.size(); ++x) {
-        const std::int32_t sx = reflected(((u[x] * side) >> 5) + w * 128 - 128, w);
-        const std::int32_t sy = reflected(((v[x] * side) >> 5) + h * 128 - 128, h);
-        const int x0 = sx >> 8, y0 = sy >> 8, x1 = std::min(x0 + 1, w - 1), y1 = std::min(y0 + 1, h - 1);
-        const int fx = sx & 255, fy = sy & 255;
-        for (int c = 0; c < 3; ++c) {
-          const auto at = [&](int px, int py) { return base[static_cast<std::size_t>((py * w + px) * 3 + c)]; };
-          const int top = at(x0, y0) * (256 - fx) + at(x1, y0) * fx;
-          const int bottom = at(x0, y1) * (256 - fx) + at(x1, y1) * fx;
-          *to++ = static_cast<std::uint8_t>((top * (256 - fy) + bottom * fy + 32768) >> 16);
+      for (int x = 0; x < w; x += chunk) {
+        const int n = std::min(chunk, w - x);
+        std::copy_n(across.begin() + x, n, u.begin());
+        std::fill_n(v.begin(), n, down[static_cast<std::size_t>(y)]);
+        flow.carry(f, n, u.data(), v.data());
+        for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+          u[i] = reflected(((u[i] * side) >> 5) + w * 128 - 128, w);
+          v[i] = reflected(((v[i] * side) >> 5) + h * 128 - 128, h);
+          place[i] = (v[i] >> 8) * stride + (u[i] >> 8);
+        }
+        corners.fetch(base.data(), stride, place.data(), n);
+        for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i, to += 3) {
+          const auto fx = static_cast<std::uint32_t>(u[i] & 255), fy = static_cast<std::uint32_t>(v[i] & 255);
+          const auto channel = [&](int shift) {
+            const auto byte = [shift](tasks::PackedPixel p) { return (p >> shift) & 255u; };
+            const std::uint32_t top = byte(corners.a(i)) * (256 - fx) + byte(corners.b(i)) * fx;
+            const std::uint32_t bottom = byte(corners.c(i)) * (256 - fx) + byte(corners.d(i)) * fx;
+            return static_cast<std::uint8_t>((top * (256 - fy) + bottom * fy + 32768) >> 16);
+          };
+          to[0] = channel(0);
+          to[1] = channel(8);
+          to[2] = channel(16);
         }
       }
     }
@@ -485,13 +506,22 @@ void MediaClip::scenes() {
   tasks::SceneChange change(draws_, spec_);
   change.cut = tasks::frames_before_cut(spec_);  // where few-shot tasks have theirs
   std::vector<std::uint8_t> other(frame(0).size());
+  tasks::Takes takes_before(canvas_), takes_after(canvas_);
+  const auto picture = [&](tasks::Takes& takes, const Stage& stage, int f, std::span<std::uint8_t> to) {
+    if (stage.ground.picture == nullptr) return take(takes, stage, f, to);
+    // The rim of a halved picture may let through what was on the canvas before.
+    show(stage, f);
+    canvas_.write(to);
+  };
   for (int f = 0; f < spec_.frames; ++f) {
     const std::span<std::uint8_t> to = frame(f);
-    show(change.cuts() && change.is_after(f) ? after : before, f);
-    canvas_.write(to);
+    if (change.cuts() && change.is_after(f)) {
+      picture(takes_after, after, f, to);
+    } else {
+      picture(takes_before, before, f, to);
+    }
     if (change.cuts()) continue;
-    show(after, f);
-    canvas_.write(other);
+    picture(takes_after, after, f, other);
     change.mix_into(spec_, f, to, other);
   }
 }

@@ -71,7 +71,10 @@ class MediaClip {
 
   void draw(const Thing& thing, int f, const tasks::Placement& at);
   void draw(const Ground& ground, int f, const tasks::Camera* camera);
+  static const tasks::Sprite* sprite_of(const Thing& thing, int f);
+  tasks::Shown ground_at(const Stage& stage, int f) const;
   void show(const Stage& stage, int f, const tasks::Camera* camera = nullptr);
+  void take(tasks::Takes& takes, const Stage& stage, int f, std::span<std::uint8_t> out);
   void shoot(const Stage& stage);
   void pan_over_picture(const tasks::Sprite& picture);
 
@@ -88,7 +91,6 @@ class MediaClip {
   tasks::Canvas canvas_;
   std::span<std::uint8_t> out_;
   std::deque<tasks::Sprite> made_;  // addresses stay
-  std::vector<std::int32_t> still_ground_;
 };
 
 }  // namespace pretrain

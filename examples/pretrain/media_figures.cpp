@@ -251,8 +251,15 @@ void MediaClip::figures() {
   const int count = draws_.chance(190) ? 1 : 2;
   std::vector<Figure> people;
   for (int k = 0; k < count; ++k) people.push_back(random_figure());
+  tasks::Takes takes(canvas_);
   for (int f = 0; f < spec_.frames; ++f) {
-    show(stage, f);
+    const auto draw_ground = [&] { draw(stage.ground, f, nullptr); };
+    if (stage.ground.picture == nullptr) {
+      takes.ground(ground_at(stage, f), draw_ground);
+    } else {  // its rim may let through what was on the canvas before
+      draw_ground();
+    }
+    for (const Thing& thing : stage.things) draw(thing, f, tasks::place(thing.motion, f, width_, height_));
     for (const Figure& figure : people) {
       const std::vector<Point3> joints = pose(figure, f);
       if (figure.character != nullptr) {

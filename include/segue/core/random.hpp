@@ -94,7 +94,9 @@ struct SinCos {
 
 /// sin and cos of 2·pi·u for u in [0, 1).
 SEGUE_HOST_DEVICE inline SinCos sincos_turns(float u) {
-  const float quarter = std::floor(std::fma(u, 4.0f, 0.5f));
+  // Conversions and selects, not std::floor and branches, so that loops over angles vectorise.
+  const int turn = static_cast<int>(std::fma(u, 4.0f, 0.5f));
+  const auto quarter = static_cast<float>(turn);
   const float r = std::fma(u, 4.0f, -quarter);  // exact, in [-1/2, 1/2]
   const float x = r * 1.57079632679489661923f;
   const float z = x * x;
@@ -106,12 +108,8 @@ SEGUE_HOST_DEVICE inline SinCos sincos_turns(float u) {
   c = std::fma(c, z, -1.388731625493765e-3f);
   c = std::fma(c, z, 4.166664568298827e-2f);
   c = std::fma(c, z * z, std::fma(z, -0.5f, 1.0f));
-  switch (static_cast<int>(quarter) & 3) {
-    case 0: return {s, c};
-    case 1: return {c, -s};
-    case 2: return {-s, -c};
-    default: return {-c, s};
-  }
+  const float sin = turn & 1 ? c : s, cos = turn & 1 ? s : c;
+  return {turn & 2 ? -sin : sin, (turn + 1) & 2 ? -cos : cos};
 }
 
 }  // namespace detail

@@ -80,17 +80,35 @@ inline Grid random_block_grid(Draws& draws, const BlockRule& rule, int columns, 
 
 inline void draw_block_grid(const Grid& grid, const BlockLayout& l, std::span<const Rgb> colours, const Rgb& outside,
                             const Rgb& lines, const ClipSpec& spec, std::span<std::uint8_t> frame) {
-  std::size_t at = 0;
+  // Lines of pixels that cross the same cells alike are alike.
+  struct Crossed {
+    int cell = -1;
+    bool on_line = false;
+    bool operator==(const Crossed&) const = default;
+  };
+  const auto crossed = [&l](int place, int begin, int count) {
+    const int d = place - begin, cell = d >= 0 ? d / l.cell : -1;
+    return cell >= 0 && cell < count ? Crossed{cell, d % l.cell < l.line} : Crossed{};
+  };
+  std::vector<Crossed> columns;
+  for (int x = 0; x < spec.width; ++x) columns.push_back(crossed(x, l.left, l.columns));
+  std::uint8_t* to = frame.data();
+  Crossed before;
   for (int y = 0; y < spec.height; ++y) {
-    const int dy = y - l.top, row = dy >= 0 ? dy / l.cell : -1;
-    for (int x = 0; x < spec.width; ++x, at += 3) {
-      const int dx = x - l.left, column = dx >= 0 ? dx / l.cell : -1;
-      const bool in = row >= 0 && row < l.rows && column >= 0 && column < l.columns;
-      const bool on_line = in && (dx % l.cell < l.line || dy % l.cell < l.line);
-      const Rgb& c = !in ? outside : (on_line ? lines : colours[grid.at(row, column)]);
-      frame[at] = static_cast<std::uint8_t>(c.r);
-      frame[at + 1] = static_cast<std::uint8_t>(c.g);
-      frame[at + 2] = static_cast<std::uint8_t>(c.b);
+    const Crossed row = crossed(y, l.top, l.rows);
+    if (y > 0 && row == before) {
+      const std::ptrdiff_t size = 3 * static_cast<std::ptrdiff_t>(spec.width);
+      to = std::copy_n(to - size, size, to);
+      continue;
+    }
+    before = row;
+    for (const Crossed& column : columns) {
+      const bool in = row.cell >= 0 && column.cell >= 0;
+      const bool on_line = row.on_line || column.on_line;
+      const Rgb& c = !in ? outside : (on_line ? lines : colours[grid.at(row.cell, column.cell)]);
+      *to++ = static_cast<std::uint8_t>(c.r);
+      *to++ = static_cast<std::uint8_t>(c.g);
+      *to++ = static_cast<std::uint8_t>(c.b);
     }
   }
 }
@@ -130,8 +148,15 @@ inline void draw_block_world(Draws& draws, const ClipSpec& spec, std::span<std::
     grid = detail::random_block_grid(draws, rule, layout.columns, layout.rows);
   }
   for (int f = 0; f < spec.frames; ++f) {
-    if (f > 0 && (!cut || f == frames_before_cut(spec))) grid = advance(grid, cut ? 0 : f - 1);
-    detail::draw_block_grid(grid, layout, colours, outside, lines, spec, clip_frame(spec, out, f));
+    const bool moves = f > 0 && (!cut || f == frames_before_cut(spec));
+    if (moves) grid = advance(grid, cut ? 0 : f - 1);
+    const std::span<std::uint8_t> frame = clip_frame(spec, out, f);
+    if (f == 0 || moves) {
+      detail::draw_block_grid(grid, layout, colours, outside, lines, spec, frame);
+    } else {
+      const std::span<const std::uint8_t> last = clip_frame(spec, out, f - 1);
+      std::copy(last.begin(), last.end(), frame.begin());
+    }
   }
 }
 

@@ -94,6 +94,18 @@ class ClipMaker {
     for (const Actor& actor : stage.actors) canvas_.draw(actor.body, view(actor.motion));
   }
 
+  /// The same without a camera, which leaves out what stays: only where nothing but the placements changes.
+  void take(Takes& takes, const Stage& stage, int f, std::span<std::uint8_t> out) {
+    std::vector<Shown> shown = {{nullptr, place(stage.ground_motion, f, width_, height_)}};
+    for (const Actor& actor : stage.actors) shown.push_back({&actor, place(actor.motion, f, width_, height_)});
+    takes.take(
+        shown, [&] { canvas_.draw_background(stage.ground, shown.front().at); },
+        [&] {
+          for (std::size_t k = 0; k < stage.actors.size(); ++k) canvas_.draw(stage.actors[k].body, shown[k + 1].at);
+        },
+        out);
+  }
+
   void objects() {
     Stage stage = random_stage(1, 6);
     if (draws_.chance(40)) {  // a world of balls under one gravity
@@ -102,10 +114,8 @@ class ClipMaker {
         a.motion.gravity = 20 * unit_ / 16;
       }
     }
-    for (int f = 0; f < spec_.frames; ++f) {
-      show(stage, f, nullptr);
-      canvas_.write(frame(f));
-    }
+    Takes takes(canvas_);
+    for (int f = 0; f < spec_.frames; ++f) take(takes, stage, f, frame(f));
   }
 
   /// A still collage seen by a moving camera; sometimes its objects move as well.
@@ -236,13 +246,16 @@ class ClipMaker {
     }
     const SceneChange change(draws_, spec_);
     std::vector<std::uint8_t> other(frame(0).size());
+    Takes takes_before(canvas_), takes_after(canvas_);
     for (int f = 0; f < spec_.frames; ++f) {
       const std::span<std::uint8_t> to = frame(f);
-      show(change.cuts() && change.is_after(f) ? after : before, f, nullptr);
-      canvas_.write(to);
+      if (change.cuts() && change.is_after(f)) {
+        take(takes_after, after, f, to);
+      } else {
+        take(takes_before, before, f, to);
+      }
       if (change.cuts()) continue;
-      show(after, f, nullptr);
-      canvas_.write(other);
+      take(takes_after, after, f, other);
       change.mix_into(spec_, f, to, other);
     }
   }

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "segue/core/error.hpp"
 #include "segue/tasks/draws.hpp"
@@ -112,30 +113,34 @@ struct SceneChange {
 
 /// Whether a frame is nothing but near black and near white, some of each, and another is not: a picture and its
 /// mask. Such clips lose their contrast.
-inline bool turns_into_mask(const ClipSpec& spec, std::span<std::uint8_t> out) {
+inline bool turns_into_mask(const ClipSpec& spec, std::span<const std::uint8_t> out) {
+  const auto width = static_cast<std::size_t>(spec.width);
+  const std::size_t pixels = static_cast<std::size_t>(spec.height) * width;
   int masks = 0;
   for (int f = 0; f < spec.frames; ++f) {
-    const std::span<std::uint8_t> bytes = clip_frame(spec, out, f);
-    std::size_t dark = 0, light = 0;
-    for (std::size_t i = 0; i < bytes.size(); i += 3) {
-      dark += std::max({bytes[i], bytes[i + 1], bytes[i + 2]}) < 48 ? 1 : 0;
-      light += std::min({bytes[i], bytes[i + 1], bytes[i + 2]}) > 207 ? 1 : 0;
+    const std::uint8_t* p = out.data() + 3 * pixels * static_cast<std::size_t>(f);
+    std::size_t dark = 0, light = 0, others = 0;
+    // A tenth of other pixels settles it, which most pictures have in their first rows.
+    for (std::size_t row = width; row <= pixels && 10 * others < pixels; row += width, p += 3 * width) {
+      unsigned row_dark = 0, row_light = 0;
+      for (std::size_t i = 0; i < 3 * width; i += 3) {
+        row_dark += std::max({p[i], p[i + 1], p[i + 2]}) < 48 ? 1u : 0u;
+        row_light += std::min({p[i], p[i + 1], p[i + 2]}) > 207 ? 1u : 0u;
+      }
+      dark += row_dark;
+      light += row_light;
+      others = row - dark - light;
     }
-    masks += dark > 0 && light > 0 && 10 * (dark + light) > 3 * bytes.size() ? 1 : 0;
+    masks += dark > 0 && light > 0 && 10 * others < pixels ? 1 : 0;
   }
   return masks > 0 && masks < spec.frames;
 }
 
 /// Mirror, reversal, a permutation of the channels, saturation, contrast.
 inline void finish_clip(Draws& draws, const ClipSpec& spec, std::span<std::uint8_t> out) {
-  const std::size_t pixels = static_cast<std::size_t>(spec.height) * static_cast<std::size_t>(spec.width);
-  if (draws.chance(128)) {
-    for (std::size_t row = 0; row < static_cast<std::size_t>(spec.frames * spec.height); ++row) {
-      std::uint8_t* first = out.data() + row * static_cast<std::size_t>(spec.width) * 3;
-      std::uint8_t* last = first + (spec.width - 1) * 3;
-      for (; first < last; first += 3, last -= 3) std::swap_ranges(first, first + 3, last);
-    }
-  }
+  const auto width = static_cast<std::size_t>(spec.width);
+  const std::size_t rows = static_cast<std::size_t>(spec.frames) * static_cast<std::size_t>(spec.height);
+  const bool mirrors = draws.chance(128);
   if (draws.chance(64)) {
     for (int f = 0; f < spec.frames / 2; ++f) {
       std::swap_ranges(clip_frame(spec, out, f).begin(), clip_frame(spec, out, f).end(),
@@ -145,11 +150,17 @@ inline void finish_clip(Draws& draws, const ClipSpec& spec, std::span<std::uint8
   std::array<std::size_t, 3> order = {0, 1, 2};
   if (draws.chance(77)) draws.shuffle(std::span<std::size_t>(order));
   if (draws.chance(90)) {  // the muted colours of photographs
-    const int keep = draws.below(200);
-    for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec.frames); ++i) {
-      std::uint8_t* p = out.data() + 3 * i;
-      const int grey = (p[0] * 77 + p[1] * 150 + p[2] * 29) >> 8;
-      for (std::size_t c = 0; c < 3; ++c) p[c] = static_cast<std::uint8_t>(grey + (((p[c] - grey) * keep) >> 8));
+    // Sixteen bits hold 256 times a byte.
+    const auto keep = static_cast<std::uint16_t>(draws.below(200)), rest = static_cast<std::uint16_t>(256 - keep);
+    std::uint8_t* p = out.data();
+    for (std::size_t i = 0; i < rows * width; ++i, p += 3) {
+      const auto grey = static_cast<std::uint16_t>(static_cast<std::uint16_t>(p[0] * 77 + p[1] * 150 + p[2] * 29) >> 8);
+      const auto muted = [=](std::uint8_t v) {
+        return static_cast<std::uint8_t>(static_cast<std::uint16_t>(grey * rest + v * keep) >> 8);
+      };
+      p[0] = muted(p[0]);
+      p[1] = muted(p[1]);
+      p[2] = muted(p[2]);
     }
   }
   const bool contrast = draws.chance(60);
@@ -158,14 +169,34 @@ inline void finish_clip(Draws& draws, const ClipSpec& spec, std::span<std::uint8
     low = 64;
     high = 191;
   }
-  std::array<std::uint8_t, 256> curve{};
-  for (int v = 0; v < 256; ++v) {
-    curve[static_cast<std::size_t>(v)] = static_cast<std::uint8_t>(low + v * (high - low) / 255);
+  const auto span = static_cast<std::uint16_t>(high - low);
+  if (span < 255) {
+    for (std::uint8_t& v : out) {
+      // A product of two bytes divided by 255, in sixteen bits.
+      const auto product = static_cast<std::uint16_t>(v * span);
+      const auto share = static_cast<std::uint16_t>(static_cast<std::uint16_t>(product + 1 + (product >> 8)) >> 8);
+      v = static_cast<std::uint8_t>(low + share);
+    }
   }
-  for (std::size_t i = 0; i < pixels * static_cast<std::size_t>(spec.frames); ++i) {
-    std::uint8_t* p = out.data() + 3 * i;
-    const std::array<std::uint8_t, 3> from = {curve[p[0]], curve[p[1]], curve[p[2]]};
-    for (std::size_t c = 0; c < 3; ++c) p[c] = from[order[c]];
+  if (!mirrors && order == std::array<std::size_t, 3>{0, 1, 2}) return;
+  std::vector<std::uint8_t> planes(3 * width);
+  const std::array<std::uint8_t*, 3> plane = {planes.data(), planes.data() + width, planes.data() + 2 * width};
+  const std::uint8_t *r = plane[order[0]], *g = plane[order[1]], *b = plane[order[2]];
+  std::uint8_t* row = out.data();
+  for (std::size_t k = 0; k < rows; ++k, row += 3 * width) {
+    for (std::size_t x = 0; x < width; ++x) {
+      plane[0][x] = row[3 * x];
+      plane[1][x] = row[3 * x + 1];
+      plane[2][x] = row[3 * x + 2];
+    }
+    if (mirrors) {
+      for (std::uint8_t* line : plane) std::reverse(line, line + width);
+    }
+    for (std::size_t x = 0; x < width; ++x) {
+      row[3 * x] = r[x];
+      row[3 * x + 1] = g[x];
+      row[3 * x + 2] = b[x];
+    }
   }
 }
 

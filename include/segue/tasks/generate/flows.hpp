@@ -35,39 +35,69 @@ struct Flow {
 
   /// Moves n places. The time is in frames.
   void carry(std::int32_t time, int n, std::int32_t* u, std::int32_t* v) const {
+    constexpr int chunk = 64;
+    for (; n > chunk; n -= chunk, u += chunk, v += chunk) carry_some(time, chunk, u, v);
+    carry_some(time, n, u, v);
+  }
+
+ private:
+  /// The same for 64 places at most.
+  void carry_some(std::int32_t time, int n, std::int32_t* u, std::int32_t* v) const {
+    std::array<std::int32_t, 64> row_a, row_b;
+    std::int32_t *a = row_a.data(), *b = row_b.data();
     if (swirl != 0) {
+      const std::int32_t cx = swirl_x, cy = swirl_y;
+      // Whole numbers below 2^53 are divided exactly by doubles, once what is behind the point is cut off.
+      const double most = static_cast<double>(swirl) * time * 4096;
       for (int i = 0; i < n; ++i) {
-        const std::int64_t x = u[i] - swirl_x, y = v[i] - swirl_y;
-        const std::int64_t square = (x * x + y * y) >> 12;
-        const Direction d =
-            direction(static_cast<std::int32_t>(static_cast<std::int64_t>(swirl) * time * 4096 / (4096 + 4 * square)));
-        u[i] = swirl_x + static_cast<std::int32_t>((x * d.cos - y * d.sin) >> 12);
-        v[i] = swirl_y + static_cast<std::int32_t>((x * d.sin + y * d.cos) >> 12);
+        const std::int64_t x = u[i] - cx, y = v[i] - cy;
+        a[i] = static_cast<std::int32_t>(most / static_cast<double>(4096 + 4 * ((x * x + y * y) >> 12)));
+      }
+      for (int i = 0; i < n; ++i) {
+        const Direction d = direction(a[i]);
+        a[i] = d.cos;
+        b[i] = d.sin;
+      }
+      for (int i = 0; i < n; ++i) {
+        const std::int64_t x = u[i] - cx, y = v[i] - cy, cos = a[i], sin = b[i];
+        u[i] = cx + static_cast<std::int32_t>((x * cos - y * sin) >> 12);
+        v[i] = cy + static_cast<std::int32_t>((x * sin + y * cos) >> 12);
       }
     }
     if (stir != 0) {
+      const std::int32_t depth = stir;
+      noise_row(stir_u, u, v, n, stir_scale, 9000, 31000, a);
+      noise_row(stir_v, u, v, n, stir_scale, 9000, 31000, b);
       for (int i = 0; i < n; ++i) {
-        const std::int32_t x = u[i] * stir_scale + 9000, y = v[i] * stir_scale + 31000;
-        u[i] += ((noise_at(stir_u.values.data(), x, y) - 128) * stir * time) >> 7;
-        v[i] += ((noise_at(stir_v.values.data(), x, y) - 128) * stir * time) >> 7;
+        u[i] += ((a[i] - 128) * depth * time) >> 7;
+        v[i] += ((b[i] - 128) * depth * time) >> 7;
       }
     }
     if (wave != 0) {
+      const std::int32_t cos = wave_heading.cos, sin = wave_heading.sin, length = wave_length, height = wave;
+      const std::int32_t phase = wave_phase + wave_speed * time;
+      for (int i = 0; i < n; ++i) a[i] = ((((u[i] * cos + v[i] * sin) >> 12) * length) >> 8) + phase;
+      for (int i = 0; i < n; ++i) a[i] = (direction(a[i]).sin * height) >> 12;
       for (int i = 0; i < n; ++i) {
-        const std::int32_t along = (u[i] * wave_heading.cos + v[i] * wave_heading.sin) >> 12;
-        const std::int32_t angle = ((along * wave_length) >> 8) + wave_phase + wave_speed * time;
-        const std::int32_t push = (direction(angle).sin * wave) >> 12;
-        u[i] += (push * wave_heading.cos) >> 12;
-        v[i] += (push * wave_heading.sin) >> 12;
+        u[i] += (a[i] * cos) >> 12;
+        v[i] += (a[i] * sin) >> 12;
       }
     }
-    const std::int32_t grow = 4096 - breathe * time;
+    const std::int64_t grow = 4096 - breathe * time;
+    const std::int32_t away_x = drift_x * time, away_y = drift_y * time;
     for (int i = 0; i < n; ++i) {
-      u[i] = static_cast<std::int32_t>((static_cast<std::int64_t>(u[i]) * grow) >> 12) - drift_x * time;
-      v[i] = static_cast<std::int32_t>((static_cast<std::int64_t>(v[i]) * grow) >> 12) - drift_y * time;
+      u[i] = static_cast<std::int32_t>((u[i] * grow) >> 12) - away_x;
+      v[i] = static_cast<std::int32_t>((v[i] * grow) >> 12) - away_y;
     }
   }
 };
+
+/// The local coordinates of `count` pixels beside each other or one below the other, Q12: half of `side` is 1.0.
+inline std::vector<std::int32_t> flow_places(int count, int side) {
+  std::vector<std::int32_t> places;
+  for (int k = 0; k < count; ++k) places.push_back((2 * k + 1 - count) * 4096 / side);
+  return places;
+}
 
 /// Any flow that moves visibly in `frames` frames and shows no surface at twice its size.
 inline Flow random_flow(Draws& draws, int frames) {
@@ -128,28 +158,33 @@ inline void draw_flow(Draws& draws, const ClipSpec& spec, std::span<std::uint8_t
   const auto row = [&](std::size_t k) { return rows.data() + k * n; };
   const int side = std::min(spec.width, spec.height);
   const std::int32_t pixel = 8192 / side;
+  const std::vector<std::int32_t> across = flow_places(spec.width, side), down = flow_places(spec.height, side);
   for (int f = 0; f < spec.frames; ++f) {
     const std::span<std::uint8_t> frame = clip_frame(spec, out, f);
     for (int y = 0; y < spec.height; ++y) {
       for (std::size_t k = 0; k < layers.size(); ++k) {
-        for (int x = 0; x < spec.width; ++x) {
-          row(0)[x] = (2 * x + 1 - spec.width) * 4096 / side;
-          row(1)[x] = (2 * y + 1 - spec.height) * 4096 / side;
-        }
+        std::copy(across.begin(), across.end(), row(0));
+        std::fill_n(row(1), n, down[static_cast<std::size_t>(y)]);
         layers[k].flow.carry(f, spec.width, row(0), row(1));
         texture_row(layers[k].texture, row(0), row(1), spec.width, pixel, row(2), row(3), row(4), row(5), row(6),
                     row(7));
         for (std::size_t c = 0; c < 3; ++c) {
           const std::int32_t* from = row(5 + c);
           std::int32_t* to = under.data() + c * n;
-          for (std::size_t x = 0; x < n; ++x) to[x] = k == 0 ? from[x] : to[x] + (((from[x] - to[x]) * veil) >> 8);
+          if (k == 0) {
+            std::copy_n(from, n, to);
+          } else {
+            for (std::size_t x = 0; x < n; ++x) to[x] += ((from[x] - to[x]) * veil) >> 8;
+          }
         }
       }
       std::uint8_t* to = frame.data() + static_cast<std::size_t>(y) * n * 3;
+      const std::int32_t *r = under.data(), *g = r + n, *b = g + n;
+      const auto byte = [](std::int32_t v) { return static_cast<std::uint8_t>(detail::clamp_int(v, 0, 255)); };
       for (std::size_t x = 0; x < n; ++x) {
-        for (std::size_t c = 0; c < 3; ++c) {
-          to[3 * x + c] = static_cast<std::uint8_t>(std::clamp(under[c * n + x], 0, 255));
-        }
+        to[3 * x] = byte(r[x]);
+        to[3 * x + 1] = byte(g[x]);
+        to[3 * x + 2] = byte(b[x]);
       }
     }
   }

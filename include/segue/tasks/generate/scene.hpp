@@ -22,6 +22,7 @@ struct Placement {
   std::int32_t size = 2560;    ///< pixels in one local unit, Q8
   std::int32_t stretch = 256;  ///< Q8: wider by it and lower by it
   std::int32_t alpha = 256;    ///< 0 … 256
+  friend constexpr bool operator==(const Placement&, const Placement&) = default;
 };
 
 /// A thing with an outline and a surface. `border` is the width of a line of another colour along the edge, Q8 pixels.
@@ -43,6 +44,8 @@ class Canvas {
 
   int width() const { return width_; }
   int height() const { return height_; }
+  /// All three planes, one after the other.
+  std::span<std::int32_t> planes() { return planes_; }
   std::span<std::int32_t> plane(int channel) {
     const std::size_t size = static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_);
     return std::span(planes_).subspan(static_cast<std::size_t>(channel) * size, size);
@@ -67,11 +70,10 @@ class Canvas {
     const Box box = bounds(body, at);
     const int n = box.x1 - box.x0;
     if (n <= 0) return;
-    const std::int32_t* lattice = body.texture.noise.values.data();
     std::int32_t *distance = row(distance_row), *cover = row(cover_row);
     for (int y = box.y0; y < box.y1; ++y) {
       affine.row(y, box.x0, n, row(u_row), row(v_row));
-      outline_row(body.outline, lattice, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
+      outline_row(body.outline, body.texture.noise, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
       int first = 0, last = n;  // surfaces cost more than outlines: only the covered stretch is painted
       while (first < last && distance[first] >= 128) ++first;
       while (first < last && distance[last - 1] >= 128) --last;
@@ -79,9 +81,7 @@ class Canvas {
       const std::int32_t alpha = std::min(at.alpha, 256);
       for (int i = first; i < last; ++i) cover[i] = (detail::clamp_int(128 - distance[i], 0, 256) * alpha) >> 8;
       if (body.border > 0) {
-        Texture flat;
-        flat.a = body.border_colour;
-        paint(flat, affine.pixel, y, box.x0, first, last, cover, 256);
+        paint(body.border_colour, y, box.x0, first, last, cover, 256);
         const std::int32_t inset = 128 - body.border;
         for (int i = first; i < last; ++i) cover[i] = (detail::clamp_int(inset - distance[i], 0, 256) * alpha) >> 8;
       }
@@ -95,11 +95,10 @@ class Canvas {
     const Box box = bounds(body, at);
     const int n = box.x1 - box.x0;
     if (n <= 0) return;
-    const std::int32_t* lattice = body.texture.noise.values.data();
     std::int32_t* distance = row(distance_row);
     for (int y = box.y0; y < box.y1; ++y) {
       affine.row(y, box.x0, n, row(u_row), row(v_row));
-      outline_row(body.outline, lattice, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
+      outline_row(body.outline, body.texture.noise, row(u_row), row(v_row), n, at.size, row(scratch_u_row), distance);
       std::int32_t* to = cover.data() + static_cast<std::ptrdiff_t>(y) * width_ + box.x0;
       for (int i = 0; i < n; ++i) to[i] = std::max(to[i], detail::clamp_int(128 - distance[i], 0, 256));
     }
@@ -108,11 +107,13 @@ class Canvas {
   /// Bytes, (H, W, 3).
   void write(std::span<std::uint8_t> out) {
     const std::size_t size = static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_);
-    for (std::size_t c = 0; c < 3; ++c) {
-      const std::int32_t* plane = planes_.data() + c * size;
-      for (std::size_t i = 0; i < size; ++i) {
-        out[3 * i + c] = static_cast<std::uint8_t>(detail::clamp_int(plane[i], 0, 255));
-      }
+    const std::int32_t *r = planes_.data(), *g = r + size, *b = g + size;
+    std::uint8_t* to = out.data();
+    const auto byte = [](std::int32_t v) { return static_cast<std::uint8_t>(detail::clamp_int(v, 0, 255)); };
+    for (std::size_t i = 0; i < size; ++i) {
+      to[3 * i] = byte(r[i]);
+      to[3 * i + 1] = byte(g[i]);
+      to[3 * i + 2] = byte(b[i]);
     }
   }
 
@@ -164,6 +165,9 @@ class Canvas {
   /// Paints places [first, last) of the coordinate rows, which begin at column x0.
   void paint(const Texture& texture, std::int32_t pixel, int y, int x0, int first, int last, const std::int32_t* cover,
              std::int32_t alpha) {
+    if (texture.pattern == Pattern::Flat && texture.shade <= 0 && texture.light == 0) {
+      return paint(texture.a, y, x0, first, last, cover, alpha);
+    }
     const int n = last - first;
     std::int32_t *r = row(r_row), *g = row(g_row), *b = row(b_row);
     texture_row(texture, row(u_row) + first, row(v_row) + first, n, pixel, row(scratch_u_row), row(scratch_v_row),
@@ -180,10 +184,76 @@ class Canvas {
     }
   }
 
+  /// The same with one colour.
+  void paint(const Rgb& colour, int y, int x0, int first, int last, const std::int32_t* cover, std::int32_t alpha) {
+    const std::int32_t values[3] = {colour.r, colour.g, colour.b};
+    for (int c = 0; c < 3; ++c) {
+      std::int32_t* to = plane(c).data() + static_cast<std::ptrdiff_t>(y) * width_ + x0;
+      const std::int32_t v = detail::clamp_int(values[c], 0, 255);
+      if (cover == nullptr) {
+        for (int i = first; i < last; ++i) to[i] += ((v - to[i]) * alpha) >> 8;
+      } else {
+        for (int i = first; i < last; ++i) to[i] += ((v - to[i]) * cover[i]) >> 8;
+      }
+    }
+  }
+
   std::int32_t* row(RowName name) { return rows_.data() + static_cast<std::ptrdiff_t>(name) * width_; }
 
   int width_, height_;
   std::vector<std::int32_t> planes_, rows_;
+};
+
+/// What a frame shows: something, which an address tells from others, and where it is.
+struct Shown {
+  const void* what = nullptr;
+  Placement at;
+  friend constexpr bool operator==(const Shown&, const Shown&) = default;
+};
+
+/// Frames of one stage, one after the other. What is as in the frame before is not drawn again: a ground costs more
+/// than most of what is in front of it, and many scenes stand still until they change.
+class Takes {
+ public:
+  explicit Takes(Canvas& canvas) : canvas_(canvas) {}
+
+  /// Leaves the ground alone on the canvas. @param draw void(): draws it there.
+  template <class Draw>
+  void ground(const Shown& shown, Draw&& draw) {
+    if (has_ground_ && shown == ground_) {
+      std::copy(planes_.begin(), planes_.end(), canvas_.planes().begin());
+      return;
+    }
+    draw();
+    moves_ = moves_ || has_ground_;
+    has_ground_ = !moves_;
+    if (moves_) return;
+    ground_ = shown;
+    planes_.assign(canvas_.planes().begin(), canvas_.planes().end());
+  }
+
+  /// A frame, (H, W, 3) bytes. @param shown the ground, and then what is in front of it. @param draw_ground,
+  /// draw_things void(): draw them on the canvas.
+  template <class DrawGround, class DrawThings>
+  void take(const std::vector<Shown>& shown, DrawGround&& draw_ground, DrawThings&& draw_things,
+            std::span<std::uint8_t> out) {
+    if (shown != shown_) {
+      ground(shown.front(), draw_ground);
+      draw_things();
+      bytes_.resize(out.size());
+      canvas_.write(bytes_);
+      shown_ = shown;
+    }
+    std::copy(bytes_.begin(), bytes_.end(), out.begin());
+  }
+
+ private:
+  Canvas& canvas_;
+  bool has_ground_ = false, moves_ = false;
+  Shown ground_;
+  std::vector<std::int32_t> planes_;
+  std::vector<Shown> shown_;
+  std::vector<std::uint8_t> bytes_;
 };
 
 }  // namespace tasks

@@ -23,7 +23,11 @@ struct Direction {
 };
 inline Direction direction(std::int32_t angle) {
   const auto v = ::segue::detail::sincos_turns(static_cast<float>(angle & 65535) * 0x1p-16f);
-  const auto q12 = [](float x) { return static_cast<std::int32_t>(std::floor(std::fma(x, 4096.0f, 0.5f))); };
+  const auto q12 = [](float x) {  // rounded down without std::floor, which keeps loops over angles from vectorising
+    const float exact = std::fma(x, 4096.0f, 0.5f);
+    const auto whole = static_cast<std::int32_t>(exact);
+    return whole - (static_cast<float>(whole) > exact ? 1 : 0);
+  };
   return {q12(v.cos), q12(v.sin)};
 }
 
@@ -70,7 +74,7 @@ struct Outline {
 /// Signed distances, in 1/256 pixels, of n places at local (u[i], v[i]) to an outline: negative inside. Exact at the
 /// edge, which is where coverage is read. @param scale pixels in a local unit, Q8. @param lattice for the wobble.
 /// @param scratch a row of n words.
-inline void outline_row(const Outline& outline, const std::int32_t* lattice, const std::int32_t* u,
+inline void outline_row(const Outline& outline, const NoiseLattice& lattice, const std::int32_t* u,
                         const std::int32_t* v, int n, std::int32_t scale, std::int32_t* scratch,
                         std::int32_t* distance) {
   constexpr std::int32_t far = 1 << 24;
@@ -160,9 +164,8 @@ inline void outline_row(const Outline& outline, const std::int32_t* lattice, con
   }
   if (outline.wobble > 0) {
     const std::int32_t depth = (outline.wobble * scale) >> 12;
-    for (int i = 0; i < n; ++i) {
-      distance[i] += ((noise_at(lattice, 3 * u[i] + 31000, 3 * v[i] + 47000) - 128) * depth) >> 7;
-    }
+    noise_row(lattice, u, v, n, 3, 31000, 47000, scratch);
+    for (int i = 0; i < n; ++i) distance[i] += ((scratch[i] - 128) * depth) >> 7;
   }
 }
 

@@ -40,7 +40,6 @@ inline PackedPixel mix_packed(PackedPixel a, PackedPixel b, std::uint32_t share)
 /// `over` laid on `under`, both premultiplied.
 inline PackedPixel lay_over(PackedPixel under, PackedPixel over) {
   const std::uint32_t alpha = over >> 24;
-  if (alpha == 0) return under;
   return over + mix_packed(under, 0, alpha + (alpha >> 7));
 }
 
@@ -67,6 +66,7 @@ class Sprite {
   struct Level {
     int width = 0, height = 0;  ///< without the margin
     std::vector<PackedPixel> pixels;
+    int x0 = 0, y0 = 0, x1 = 0, y1 = 0;  ///< a box, without the margin, that holds all that is not transparent
 
     int stride() const { return width + 2; }
   };
@@ -84,12 +84,15 @@ class Sprite {
           std::to_string(width) + "x" + std::to_string(height) + " with " + std::to_string(pixels.size()) + " pixels",
           "1x1 to 1024x1024 with a pixel each");
     }
-    Level level{width, height, {}};
+    Level level;
+    level.width = width;
+    level.height = height;
     level.pixels.resize(static_cast<std::size_t>(width + 2) * static_cast<std::size_t>(height + 2));
     for (int y = 0; y < height; ++y) {
       std::copy_n(pixels.data() + static_cast<std::ptrdiff_t>(y) * width, width,
                   level.pixels.data() + static_cast<std::ptrdiff_t>(y + 1) * level.stride() + 1);
     }
+    find_content(level);
     levels_.push_back(std::move(level));
     while (std::max(levels_.back().width, levels_.back().height) >= 2 * smallest &&
            std::min(levels_.back().width, levels_.back().height) >= 2) {
@@ -131,8 +134,33 @@ class Sprite {
     return out;
   }
 
+  static void find_content(Level& level) {
+    std::vector<PackedPixel> columns(static_cast<std::size_t>(level.width));
+    level.y0 = level.height;
+    for (int y = 0; y < level.height; ++y) {
+      const PackedPixel* line = level.pixels.data() + static_cast<std::ptrdiff_t>(y + 1) * level.stride() + 1;
+      PackedPixel any = 0;
+      for (std::size_t x = 0; x < columns.size(); ++x) {
+        columns[x] |= line[x];
+        any |= line[x];
+      }
+      if (any == 0) continue;
+      level.y0 = std::min(level.y0, y);
+      level.y1 = y + 1;
+    }
+    const auto seen = [](PackedPixel p) { return p != 0; };
+    level.x0 = static_cast<int>(std::find_if(columns.begin(), columns.end(), seen) - columns.begin());
+    level.x1 = static_cast<int>(columns.rend() - std::find_if(columns.rbegin(), columns.rend(), seen));
+  }
+
   static Level halved(const Level& from) {
-    Level to{(from.width + 1) / 2, (from.height + 1) / 2, {}};
+    Level to;
+    to.width = (from.width + 1) / 2;
+    to.height = (from.height + 1) / 2;
+    to.x0 = from.x0 / 2;
+    to.y0 = from.y0 / 2;
+    to.x1 = (from.x1 + 1) / 2;
+    to.y1 = (from.y1 + 1) / 2;
     to.pixels.resize(static_cast<std::size_t>(to.width + 2) * static_cast<std::size_t>(to.height + 2));
     for (int y = 0; y < to.height; ++y) {
       for (int x = 0; x < to.width; ++x) {
@@ -181,14 +209,60 @@ inline void clip_run(std::int64_t start, std::int64_t step, std::int64_t end, in
   }
 }
 
-/// n interpolated pixels of a level; (u, v) are Q16 places in its padded pixels.
+/// As many pixels as are sampled at once.
+inline constexpr int sample_chunk = 128;
+
+/// Of n places of a picture, `sample_chunk` at most, the pixels there (a), to their right (b), below (c) and both (d).
+/// What is fetched from scattered places is kept apart from what is computed, so that the latter vectorises.
+struct Corners {
+  std::array<PackedPixel, 2 * sample_chunk> above, below;
+
+  void fetch(const PackedPixel* pixels, int stride, const std::int32_t* place, int n) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+      const PackedPixel* p = pixels + place[i];
+      std::copy_n(p, 2, above.data() + 2 * i);
+      std::copy_n(p + stride, 2, below.data() + 2 * i);
+    }
+  }
+  PackedPixel a(std::size_t i) const { return above[2 * i]; }
+  PackedPixel b(std::size_t i) const { return above[2 * i + 1]; }
+  PackedPixel c(std::size_t i) const { return below[2 * i]; }
+  PackedPixel d(std::size_t i) const { return below[2 * i + 1]; }
+};
+
+/// n interpolated pixels of a level, at most `sample_chunk`; (u, v) are Q16 places in its padded pixels.
 inline void sample_row(const PackedPixel* pixels, int stride, std::int32_t u, std::int32_t v, std::int32_t du,
                        std::int32_t dv, int n, PackedPixel* out) {
+  std::array<std::int32_t, sample_chunk> place;
   for (int i = 0; i < n; ++i) {
-    const std::int32_t x = u + i * du, y = v + i * dv;
-    const PackedPixel* p = pixels + (y >> 16) * stride + (x >> 16);
-    const auto fx = static_cast<std::uint32_t>((x >> 8) & 255), fy = static_cast<std::uint32_t>((y >> 8) & 255);
-    out[i] = mix_packed(mix_packed(p[0], p[1], fx), mix_packed(p[stride], p[stride + 1], fx), fy);
+    place[static_cast<std::size_t>(i)] = ((v + i * dv) >> 16) * stride + ((u + i * du) >> 16);
+  }
+  Corners at;
+  at.fetch(pixels, stride, place.data(), n);
+  for (int i = 0; i < n; ++i) {
+    const auto k = static_cast<std::size_t>(i);
+    const auto fx = static_cast<std::uint32_t>(((u + i * du) >> 8) & 255);
+    const auto fy = static_cast<std::uint32_t>(((v + i * dv) >> 8) & 255);
+    out[i] = mix_packed(mix_packed(at.a(k), at.b(k), fx), mix_packed(at.c(k), at.d(k), fx), fy);
+  }
+}
+
+/// Lays a row of premultiplied pixels over a channel of a canvas. @param shift of the channel in a pixel.
+inline void lay_row(const PackedPixel* row, int n, int shift, std::int32_t gain, std::int32_t flat, std::int32_t share,
+                    std::int32_t fade, std::int32_t* to) {
+  const auto cover = [](PackedPixel p) {
+    const auto alpha = static_cast<std::int32_t>(p >> 24);
+    return alpha + (alpha >> 7);
+  };
+  const auto value = [shift](PackedPixel p) { return static_cast<std::int32_t>((p >> shift) & 255u); };
+  if (gain == 256 && share == 0 && fade == 256) {  // as it is: most are
+    for (int i = 0; i < n; ++i) to[i] = ((to[i] * (256 - cover(row[i]))) >> 8) + value(row[i]);
+    return;
+  }
+  for (int i = 0; i < n; ++i) {
+    std::int32_t v = (value(row[i]) * gain) >> 8;
+    v += (((flat * cover(row[i])) >> 8) - v) * share >> 8;
+    to[i] = ((to[i] * (65536 - cover(row[i]) * fade)) >> 16) + ((v * fade) >> 8);
   }
 }
 
@@ -222,13 +296,17 @@ inline void draw_sprite(Canvas& canvas, const Sprite& sprite, const Placement& a
   const auto y0 = static_cast<int>(std::clamp<std::int64_t>((low >> 8) - slack, 0, canvas.height()));
   const auto y1 = static_cast<int>(std::clamp<std::int64_t>((high >> 8) + slack + 1, 0, canvas.height()));
   const std::int64_t dx = 128 - at.x, margin = 65536;
-  const std::int64_t end_u = (static_cast<std::int64_t>(level.width) + 1) << 16;
-  const std::int64_t end_v = (static_cast<std::int64_t>(level.height) + 1) << 16;
+  // Places that see nothing but transparent pixels leave the canvas as it is.
+  if (level.x1 <= level.x0 || level.y1 <= level.y0) return;
+  const std::int64_t begin_u = static_cast<std::int64_t>(level.x0) << 16;
+  const std::int64_t begin_v = static_cast<std::int64_t>(level.y0) << 16;
+  const std::int64_t extent_u = (static_cast<std::int64_t>(level.x1 - level.x0) + 1) << 16;
+  const std::int64_t extent_v = (static_cast<std::int64_t>(level.y1 - level.y0) + 1) << 16;
   const std::int64_t half = 32768;  // pixel centres
   ux >>= which, uy >>= which, vx >>= which, vy >>= which;
   const std::int32_t fade = std::min(at.alpha, 256);
   const std::int32_t flat[3] = {look.colour.r, look.colour.g, look.colour.b};
-  constexpr int chunk = 128;
+  constexpr int chunk = detail::sample_chunk;
   std::array<PackedPixel, chunk> row;
   for (int y = y0; y < y1; ++y) {
     const std::int64_t dy = y * 256 + 128 - at.y;
@@ -237,23 +315,16 @@ inline void draw_sprite(Canvas& canvas, const Sprite& sprite, const Placement& a
     const std::int64_t v0 =
         ((dx * vx + dy * vy) >> 8) + ((static_cast<std::int64_t>(sprite.origin_y) << 8) >> which) + margin - half;
     int first = 0, last = canvas.width();
-    detail::clip_run(u0, ux, end_u, first, last);
-    detail::clip_run(v0, vx, end_v, first, last);
+    detail::clip_run(u0 - begin_u, ux, extent_u, first, last);
+    detail::clip_run(v0 - begin_v, vx, extent_v, first, last);
     for (int x = first; x < last; x += chunk) {
       const int n = std::min(chunk, last - x);
       detail::sample_row(level.pixels.data(), level.stride(), static_cast<std::int32_t>(u0 + x * ux),
                          static_cast<std::int32_t>(v0 + x * vx), static_cast<std::int32_t>(ux),
                          static_cast<std::int32_t>(vx), n, row.data());
       for (int c = 0; c < 3; ++c) {
-        std::int32_t* to = canvas.plane(c).data() + static_cast<std::ptrdiff_t>(y) * canvas.width() + x;
-        const std::int32_t gain = look.gain[static_cast<std::size_t>(c)], share = look.share;
-        for (int i = 0; i < n; ++i) {
-          const PackedPixel p = row[static_cast<std::size_t>(i)];
-          const auto a = static_cast<std::int32_t>(p >> 24), cover = a + (a >> 7);
-          std::int32_t v = (static_cast<std::int32_t>((p >> (8 * c)) & 255u) * gain) >> 8;
-          v += (((flat[c] * cover) >> 8) - v) * share >> 8;
-          to[i] = ((to[i] * (65536 - cover * fade)) >> 16) + ((v * fade) >> 8);
-        }
+        detail::lay_row(row.data(), n, 8 * c, look.gain[static_cast<std::size_t>(c)], flat[c], look.share, fade,
+                        canvas.plane(c).data() + static_cast<std::ptrdiff_t>(y) * canvas.width() + x);
       }
     }
   }

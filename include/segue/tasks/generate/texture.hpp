@@ -27,29 +27,56 @@ constexpr Rgb mix(const Rgb& a, const Rgb& b, int share) {
   return {a.r + (((b.r - a.r) * share) >> 8), a.g + (((b.g - a.g) * share) >> 8), a.b + (((b.b - a.b) * share) >> 8)};
 }
 
-/// A lattice of 16x16 random values: the material of smooth value noise that repeats every 16 cells.
+/// A lattice of 16x16 random values, 0 … 255: the material of smooth value noise that repeats every 16 cells.
 struct NoiseLattice {
-  std::array<std::int32_t, 256> values{};
+  /// The values at the corners of a cell, a byte each from the lowest on: its own, the next in u, in v, and in both.
+  /// Together, so that a place of the noise is fetched at once.
+  std::array<std::uint32_t, 256> cells{};
 
   explicit NoiseLattice(Draws& draws) {
+    std::array<std::uint32_t, 256> values;
     for (std::size_t i = 0; i < values.size(); i += 4) {
       const std::uint32_t word = draws.word();
-      for (std::size_t k = 0; k < 4; ++k) values[i + k] = static_cast<std::int32_t>((word >> (8 * k)) & 255u);
+      for (std::size_t k = 0; k < 4; ++k) values[i + k] = (word >> (8 * k)) & 255u;
+    }
+    for (std::size_t row = 0; row < 256; row += 16) {
+      const std::uint32_t *own = values.data() + row, *next = values.data() + ((row + 16) & 255);
+      for (std::size_t i = 0; i < 16; ++i) {
+        const std::size_t j = (i + 1) & 15;
+        cells[row + i] = own[i] | own[j] << 8 | next[i] << 16 | next[j] << 24;
+      }
     }
   }
   NoiseLattice() = default;
 };
 
-/// The noise at (u, v) in lattice cells (Q12): 0 … 255, smooth.
-inline std::int32_t noise_at(const std::int32_t* lattice, std::int32_t u, std::int32_t v) {
-  const std::int32_t iu = (u >> 12) & 15, iv = (v >> 12) & 15;
-  std::int32_t fu = (u >> 4) & 255, fv = (v >> 4) & 255;
-  fu = (fu * fu * (768 - 2 * fu)) >> 16;
-  fv = (fv * fv * (768 - 2 * fv)) >> 16;
-  const std::int32_t ju = (iu + 1) & 15, jv = ((iv + 1) & 15) * 16;
-  const std::int32_t a = lattice[iv * 16 + iu], b = lattice[iv * 16 + ju], c = lattice[jv + iu], d = lattice[jv + ju];
-  const std::int32_t top = a * 256 + (b - a) * fu, bottom = c * 256 + (d - c) * fu;
-  return (top + (((bottom - top) * fv) >> 8)) >> 8;
+/// The noise, 0 … 255 and smooth, at n places (scale * u[i] + offset_u, scale * v[i] + offset_v) in lattice cells, Q12.
+inline void noise_row(const NoiseLattice& lattice, const std::int32_t* u, const std::int32_t* v, int n,
+                      std::int32_t scale, std::int32_t offset_u, std::int32_t offset_v, std::int32_t* noise) {
+  // What is fetched from scattered places apart from what is computed, so that the latter is done several at once.
+  constexpr int chunk = 64;
+  std::array<std::uint32_t, chunk> cell;
+  for (int begin = 0; begin < n; begin += chunk) {
+    const int count = std::min(chunk, n - begin);
+    const std::int32_t *from_u = u + begin, *from_v = v + begin;
+    std::int32_t* to = noise + begin;
+    for (int i = 0; i < count; ++i) {
+      const std::int32_t x = scale * from_u[i] + offset_u, y = scale * from_v[i] + offset_v;
+      cell[static_cast<std::size_t>(i)] = static_cast<std::uint32_t>(((y >> 8) & 240) + ((x >> 12) & 15));
+    }
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) cell[i] = lattice.cells[cell[i]];
+    for (int i = 0; i < count; ++i) {
+      const std::int32_t x = scale * from_u[i] + offset_u, y = scale * from_v[i] + offset_v;
+      std::int32_t fu = (x >> 4) & 255, fv = (y >> 4) & 255;
+      fu = (fu * fu * (768 - 2 * fu)) >> 16;
+      fv = (fv * fv * (768 - 2 * fv)) >> 16;
+      const std::uint32_t word = cell[static_cast<std::size_t>(i)];
+      const auto a = static_cast<std::int32_t>(word & 255u), b = static_cast<std::int32_t>((word >> 8) & 255u);
+      const auto c = static_cast<std::int32_t>((word >> 16) & 255u), d = static_cast<std::int32_t>(word >> 24);
+      const std::int32_t top = a * 256 + (b - a) * fu, bottom = c * 256 + (d - c) * fu;
+      to[i] = (top + (((bottom - top) * fv) >> 8)) >> 8;
+    }
+  }
 }
 
 /// How two colours alternate.
@@ -82,8 +109,9 @@ inline std::int32_t soft_square(std::int32_t x, std::int32_t gain) {
 }
 
 /// The share of colour b at n places: (u[i], v[i]) in periods, Q12; `gain` makes flanks about a pixel wide.
-inline void pattern_row(Pattern pattern, const std::int32_t* lattice, const std::int32_t* u, const std::int32_t* v,
-                        int n, std::int32_t gain, std::int32_t* share) {
+/// @param scratch a row of n words.
+inline void pattern_row(Pattern pattern, const NoiseLattice& lattice, const std::int32_t* u, const std::int32_t* v,
+                        int n, std::int32_t gain, std::int32_t* scratch, std::int32_t* share) {
   switch (pattern) {
     case Pattern::Flat:
       for (int i = 0; i < n; ++i) share[i] = 0;
@@ -92,16 +120,13 @@ inline void pattern_row(Pattern pattern, const std::int32_t* lattice, const std:
       for (int i = 0; i < n; ++i) share[i] = clamp_int(128 + (u[i] >> 5), 0, 256);
       return;
     case Pattern::Clouds:
-      for (int i = 0; i < n; ++i) {
-        const std::int32_t coarse = noise_at(lattice, u[i], v[i]);
-        const std::int32_t fine = noise_at(lattice, 3 * u[i] + 20000, 3 * v[i] + 9000);
-        share[i] = clamp_int(((coarse * 180 + fine * 90) >> 7) - 62, 0, 256);
-      }
+      noise_row(lattice, u, v, n, 1, 0, 0, share);
+      noise_row(lattice, u, v, n, 3, 20000, 9000, scratch);
+      for (int i = 0; i < n; ++i) share[i] = clamp_int(((share[i] * 180 + scratch[i] * 90) >> 7) - 62, 0, 256);
       return;
     case Pattern::Spots:
-      for (int i = 0; i < n; ++i) {
-        share[i] = clamp_int(128 + (((noise_at(lattice, u[i], v[i]) - 150) * gain) >> 5), 0, 256);
-      }
+      noise_row(lattice, u, v, n, 1, 0, 0, share);
+      for (int i = 0; i < n; ++i) share[i] = clamp_int(128 + (((share[i] - 150) * gain) >> 5), 0, 256);
       return;
     case Pattern::Stripes:
       for (int i = 0; i < n; ++i) share[i] = soft_square(u[i], gain);
@@ -144,7 +169,6 @@ inline void pattern_row(Pattern pattern, const std::int32_t* lattice, const std:
 inline void texture_row(const Texture& texture, const std::int32_t* u, const std::int32_t* v, int n, std::int32_t pixel,
                         std::int32_t* scratch_u, std::int32_t* scratch_v, std::int32_t* share, std::int32_t* r,
                         std::int32_t* g, std::int32_t* b) {
-  const std::int32_t* lattice = texture.noise.values.data();
   if (texture.pattern != Pattern::Flat) {
     const std::int32_t f = texture.frequency, c = texture.turn_cos, s = texture.turn_sin;
     const std::int32_t pu = texture.phase_u, pv = texture.phase_v;
@@ -154,13 +178,13 @@ inline void texture_row(const Texture& texture, const std::int32_t* u, const std
       scratch_v[i] = ((y * f) >> 8) + pv;
     }
     if (texture.warp > 0) {
-      for (int i = 0; i < n; ++i) {
-        scratch_u[i] += ((noise_at(lattice, 3 * u[i] + 7000, 3 * v[i] + 30000) - 128) * texture.warp) >> 7;
-      }
+      const std::int32_t warp = texture.warp;
+      noise_row(texture.noise, u, v, n, 3, 7000, 30000, share);
+      for (int i = 0; i < n; ++i) scratch_u[i] += ((share[i] - 128) * warp) >> 7;
     }
     const std::int32_t step = std::max((pixel * f) >> 8, 1);
     const std::int32_t gain = detail::clamp_int(65536 / step, 32, 1024);
-    detail::pattern_row(texture.pattern, lattice, scratch_u, scratch_v, n, gain, share);
+    detail::pattern_row(texture.pattern, texture.noise, scratch_u, scratch_v, n, gain, r, share);
     const Rgb from = texture.a, to = {texture.b.r - from.r, texture.b.g - from.g, texture.b.b - from.b};
     for (int i = 0; i < n; ++i) {
       r[i] = from.r + ((to.r * share[i]) >> 8);
@@ -175,17 +199,19 @@ inline void texture_row(const Texture& texture, const std::int32_t* u, const std
     }
   }
   if (texture.shade > 0) {
+    const std::int32_t shade = texture.shade;
+    noise_row(texture.noise, u, v, n, 2, 50000, 1000, share);
     for (int i = 0; i < n; ++i) {
-      const std::int32_t noise = noise_at(lattice, 2 * u[i] + 50000, 2 * v[i] + 1000) - 128;
-      const std::int32_t k = 256 + ((noise * texture.shade) >> 7);
+      const std::int32_t k = 256 + (((share[i] - 128) * shade) >> 7);
       r[i] = (r[i] * k) >> 8;
       g[i] = (g[i] * k) >> 8;
       b[i] = (b[i] * k) >> 8;
     }
   }
   if (texture.light != 0) {
+    const std::int32_t light = texture.light;
     for (int i = 0; i < n; ++i) {
-      const std::int32_t add = (-(u[i] + v[i]) * texture.light) >> 12;
+      const std::int32_t add = (-(u[i] + v[i]) * light) >> 12;
       r[i] += add;
       g[i] += add;
       b[i] += add;
