@@ -84,7 +84,7 @@ TEST_CASE("what does not show its colour is absent, however likely it is", "[tas
   const tasks::PosePrior prior = tasks::pose_prior(known, 64, 64);
   io::Image picture{64, 64, 3, std::vector<std::uint8_t>(64 * 64 * 3, 90)};  // grey is 55 degrees from red
   CHECK(!tasks::decode_pose(picture, red, prior)[0].has_value());
-  picture = tasks::draw_pose({Point{32, 32}}, std::vector<Colour>{Colour{8, 0, 0}}, 64, 64);
+  picture = tasks::draw_pose({Point{32, 32}}, std::vector<Colour>{Colour{4, 0, 0}}, 64, 64);
   CHECK(!tasks::decode_pose(picture, red, prior)[0].has_value());
   picture = tasks::draw_pose({Point{32, 32}}, std::vector<Colour>{Colour{40, 0, 0}}, 64, 64);
   CHECK(tasks::decode_pose(picture, red, prior)[0].has_value());

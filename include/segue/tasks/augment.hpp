@@ -229,15 +229,15 @@ inline GridPair augment(const GridPair& pair, const Augmentation& kind, GridPale
   std::array<std::uint8_t, 10> values{};
   std::iota(values.begin(), values.end(), std::uint8_t{0});
   if (kind.colours) draws.shuffle(std::span(values).subspan(1));
-  GridPair out{pair.name, {}, {}};
-  for (const auto& [from, to] : {std::pair{&pair.input, &out.input}, std::pair{&pair.output, &out.output}}) {
-    const int width = swaps ? from->height : from->width, height = swaps ? from->width : from->height;
-    *to = detail::rearrange_grid(*from, swaps, [&](int x, int y) {
-      return symmetry.source((x + dx) % width, (y + dy) % height, from->width, from->height);
+  const auto place = [&](const Grid& from) {
+    const int width = swaps ? from.height : from.width, height = swaps ? from.width : from.height;
+    Grid to = detail::rearrange_grid(from, swaps, [&](int x, int y) {
+      return symmetry.source((x + dx) % width, (y + dy) % height, from.width, from.height);
     });
-    for (std::uint8_t& cell : to->cells) cell = values[cell];
-  }
-  return out;
+    for (std::uint8_t& cell : to.cells) cell = values[cell];
+    return to;
+  };
+  return {pair.name, place(pair.input), place(pair.output)};
 }
 
 }  // namespace tasks

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <optional>
 #include <span>
@@ -162,103 +163,196 @@ inline PosePrior pose_prior(std::span<const Pose> poses, int width, int height) 
 
 namespace detail {
 
-/// A map over a picture, smoothed by a Gaussian of standard deviation `sigma` pixels; zero outside.
-inline std::vector<double> smoothed(const std::vector<double>& map, int width, int height, double sigma) {
-  const int reach = static_cast<int>(std::ceil(4 * sigma));
-  std::vector<double> taps(static_cast<std::size_t>(2 * reach + 1));
+/// The weights of a Gaussian of standard deviation `sigma` pixels at distances 0, 1, 2, … up to four of these.
+inline std::vector<double> gaussian_taps(double sigma) {
+  std::vector<double> taps;
   double total = 0;
-  for (int i = -reach; i <= reach; ++i)
-    total += taps[static_cast<std::size_t>(i + reach)] = std::exp(-i * i / (2 * sigma * sigma));
+  for (int i = 0; i <= static_cast<int>(std::ceil(4 * sigma)); ++i) {
+    taps.push_back(std::exp(-i * i / (2 * sigma * sigma)));
+    total += (i > 0 ? 2 : 1) * taps.back();
+  }
   for (double& tap : taps) tap /= total;
-  const auto pass = [&](const std::vector<double>& from, int dx, int dy) {
-    std::vector<double> to(from.size(), 0.0);
-    for (int y = 0; y < height; ++y) {
-      for (int x = 0; x < width; ++x) {
-        double sum = 0;
-        for (int i = -reach; i <= reach; ++i) {
-          const int u = x + i * dx, v = y + i * dy;
-          if (u < 0 || v < 0 || u >= width || v >= height) continue;
-          sum += taps[static_cast<std::size_t>(i + reach)] * from[static_cast<std::size_t>(v * width + u)];
-        }
-        to[static_cast<std::size_t>(y * width + x)] = sum;
-      }
-    }
-    return to;
-  };
-  return pass(pass(map, 1, 0), 0, 1);
+  return taps;
 }
 
-/// How much of a part's colour each pixel shows: the length of its colour along the part's, less its distance from that
-/// line (0 at 45 degrees and beyond). Dim dots count too, by as much as they are bright.
-inline std::vector<double> colour_evidence(const io::Image& image, const Colour& colour) {
-  const double length =
-      std::max(1.0, std::sqrt(1.0 * colour[0] * colour[0] + 1.0 * colour[1] * colour[1] + 1.0 * colour[2] * colour[2]));
-  std::vector<double> out;
-  const std::uint8_t* pixel = image.pixels.data();
-  for (int i = 0; i < image.width * image.height; ++i, pixel += image.channels) {
-    double along = 0, square = 0;
-    for (std::size_t c = 0; c < 3; ++c) {
-      along += pixel[c] * (colour[c] / length);
-      square += 1.0 * pixel[c] * pixel[c];
+/// A map over a picture, smoothed along one axis; zero outside.
+inline std::vector<double> smoothed(const std::vector<double>& map, int width, int height, int dx, int dy,
+                                    std::span<const double> taps) {
+  const int reach = static_cast<int>(taps.size()) - 1;
+  std::vector<double> out(map.size(), 0.0);
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      double sum = 0;
+      for (int i = -reach; i <= reach; ++i) {
+        const int u = x + i * dx, v = y + i * dy;
+        if (u < 0 || v < 0 || u >= width || v >= height) continue;
+        sum += taps[static_cast<std::size_t>(std::abs(i))] * map[static_cast<std::size_t>(v * width + u)];
+      }
+      out[static_cast<std::size_t>(y * width + x)] = sum;
     }
-    out.push_back(std::max(0.0, along - std::sqrt(std::max(0.0, square - along * along))));
   }
   return out;
 }
+
+/// What a picture shows of each part's colour, and where most of it is.
+class DotMaps {
+ public:
+  DotMaps(const io::Image& image, std::span<const Colour> colours, const PosePrior& prior)
+      : width_(image.width),
+        height_(image.height),
+        radius_(disc_radius(width_, height_)),
+        taps_(gaussian_taps(radius_)),
+        prior_(prior) {
+    for (const Colour& colour : colours) {
+      const double length = std::hypot(1.0 * colour[0], 1.0 * colour[1], 1.0 * colour[2]);
+      // In the middle of a drawn disc: its colour's length times the share of the Gaussian inside it.
+      maps_.push_back({.full = std::max(1.0, length) * (1 - std::exp(-0.5))});
+      units_.push_back(
+          {colour[0] / std::max(1.0, length), colour[1] / std::max(1.0, length), colour[2] / std::max(1.0, length)});
+    }
+    gather(image);
+    for (std::size_t k = 0; k < maps_.size(); ++k) {
+      maps_[k].shown =
+          smoothed(smoothed(maps_[k].evidence, width_, height_, 1, 0, taps_), width_, height_, 0, 1, taps_);
+      find(k);
+    }
+  }
+
+  /// The part whose best place is the best of all parts' that are left; empty if none shows.
+  std::optional<std::size_t> next() const {
+    std::optional<std::size_t> best;
+    for (std::size_t k = 0; k < maps_.size(); ++k) {
+      if (!maps_[k].taken && maps_[k].found && (!best || maps_[k].value > maps_[*best].value)) best = k;
+    }
+    return best;
+  }
+
+  /// The centroid of a part's colour in a disc about its best place, which tells the other parts nothing any more.
+  Point take(std::size_t k) {
+    Map& map = maps_[k];
+    map.taken = true;
+    Point sum;
+    double weight = 0;
+    for_disc(map.x, map.y, [&](int x, int y) {
+      const double w = map.evidence[at(x, y)];
+      sum.x += w * (x + 0.5);
+      sum.y += w * (y + 0.5);
+      weight += w;
+    });
+    for (std::size_t other = 0; other < maps_.size(); ++other) {
+      if (!maps_[other].taken) clear(other, map.x, map.y);
+    }
+    return weight > 0 ? Point{sum.x / weight, sum.y / weight} : Point{map.x + 0.5, map.y + 0.5};
+  }
+
+ private:
+  struct Map {
+    double full = 0;
+    std::vector<double> evidence{}, shown{};
+    bool taken = false, found = false;
+    double value = 0;
+    int x = 0, y = 0;
+  };
+
+  std::size_t at(int x, int y) const { return static_cast<std::size_t>(y * width_ + x); }
+
+  template <class Use>
+  void for_disc(int cx, int cy, const Use& use) const {
+    const int reach = static_cast<int>(radius_);
+    for (int y = std::max(0, cy - reach); y <= std::min(height_ - 1, cy + reach); ++y) {
+      for (int x = std::max(0, cx - reach); x <= std::min(width_ - 1, cx + reach); ++x) {
+        if ((x - cx) * (x - cx) + (y - cy) * (y - cy) <= radius_ * radius_) use(x, y);
+      }
+    }
+  }
+
+  /// Of a pixel, a part has the length of its colour along the part's, less its distance from that line (nothing at 45
+  /// degrees and beyond); half of it where another part's colour is nearer. Dim dots count by as much as they are
+  /// bright.
+  void gather(const io::Image& image) {
+    for (Map& map : maps_) map.evidence.reserve(static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_));
+    std::vector<double> along(maps_.size());
+    const std::uint8_t* pixel = image.pixels.data();
+    for (int i = 0; i < width_ * height_; ++i, pixel += image.channels) {
+      double square = 0;
+      for (std::size_t c = 0; c < 3; ++c) square += 1.0 * pixel[c] * pixel[c];
+      for (std::size_t k = 0; k < maps_.size(); ++k) {
+        along[k] = pixel[0] * units_[k][0] + pixel[1] * units_[k][1] + pixel[2] * units_[k][2];
+      }
+      const auto nearest = static_cast<std::size_t>(std::max_element(along.begin(), along.end()) - along.begin());
+      for (std::size_t k = 0; k < maps_.size(); ++k) {
+        const double across = std::sqrt(std::max(0.0, square - along[k] * along[k]));
+        maps_[k].evidence.push_back((k == nearest ? 1.0 : 0.5) * std::max(0.0, along[k] - across));
+      }
+    }
+  }
+
+  void find(std::size_t k) {
+    Map& map = maps_[k];
+    map.found = false;
+    const PosePrior::Part* part = k < prior_.parts.size() && prior_.parts[k] ? &*prior_.parts[k] : nullptr;
+    for (int y = 0; y < height_; ++y) {
+      for (int x = 0; x < width_; ++x) {
+        const double share = map.shown[at(x, y)] / map.full;
+        if (share < 0.02) continue;
+        // As logarithms: far from the mean the prior is smaller than any number.
+        double value = std::log(share);
+        if (part != nullptr) {
+          const double dx = x + 0.5 - part->mean.x, dy = y + 0.5 - part->mean.y;
+          value -= 0.5 * (dx * dx / part->variance.x + dy * dy / part->variance.y);
+        }
+        if (map.found && value <= map.value) continue;
+        map.found = true;
+        map.value = value;
+        map.x = x;
+        map.y = y;
+      }
+    }
+  }
+
+  /// Takes what a part has in a disc out of its maps.
+  void clear(std::size_t k, int cx, int cy) {
+    Map& map = maps_[k];
+    if (!map.found) return;
+    const double before = map.shown[at(map.x, map.y)];
+    const int reach = static_cast<int>(taps_.size()) - 1;
+    for_disc(cx, cy, [&](int x, int y) {
+      const double gone = std::exchange(map.evidence[at(x, y)], 0.0);
+      if (gone == 0) return;
+      for (int v = std::max(0, y - reach); v <= std::min(height_ - 1, y + reach); ++v) {
+        for (int u = std::max(0, x - reach); u <= std::min(width_ - 1, x + reach); ++u) {
+          map.shown[at(u, v)] -= gone * taps_[static_cast<std::size_t>(std::abs(u - x))] *
+                                 taps_[static_cast<std::size_t>(std::abs(v - y))];
+        }
+      }
+    });
+    // Nothing has grown: a best place that lost nothing is the best one still.
+    if (map.shown[at(map.x, map.y)] < before) find(k);
+  }
+
+  int width_, height_;
+  double radius_;
+  std::vector<double> taps_;
+  const PosePrior& prior_;
+  std::vector<std::array<double, 3>> units_;
+  std::vector<Map> maps_;
+};
 
 }  // namespace detail
 
 /// Reads a pose off a picture, in its pixels. A part is where the picture shows most of its colour, over the area of a
 /// disc (a Gaussian as wide as one), times how likely the training poses have it there; its point is the centroid of
-/// that colour in a disc about this place. Only places that show the colour by a twentieth of a drawn disc or more are
-/// looked at; a part without one is absent. Without a prior every place is as likely.
+/// that colour in a disc about this place. The part that is surest of its place is read first, and what lies in its
+/// disc tells nothing about the others. A part whose colour nowhere shows by a fiftieth of a drawn disc is absent.
+/// Without a prior every place is as likely.
 ///
 /// A network that is unsure draws dots dim, smeared, or in a neighbour's colour: taking every pixel for the nearest
 /// colour and the centroid of all that took part would throw such answers away.
 inline Pose decode_pose(const io::Image& image, std::span<const Colour> colours, const PosePrior& prior = {}) {
   if (image.channels < 3) throw_input("decode_pose", "channels", std::to_string(image.channels), "3 or more");
-  const int width = image.width, height = image.height;
-  const double radius = disc_radius(width, height);
+  detail::DotMaps maps(image, colours, prior);
   Pose pose(colours.size());
-  for (std::size_t k = 0; k < colours.size(); ++k) {
-    const std::vector<double> evidence = detail::colour_evidence(image, colours[k]);
-    const std::vector<double> shown = detail::smoothed(evidence, width, height, radius);
-    const PosePrior::Part* part = k < prior.parts.size() && prior.parts[k] ? &*prior.parts[k] : nullptr;
-    // In the middle of a drawn disc: its colour's length times the share of the Gaussian inside it.
-    const double full =
-        std::hypot(1.0 * colours[k][0], 1.0 * colours[k][1], 1.0 * colours[k][2]) * (1 - std::exp(-0.5));
-    double best = 0;
-    int best_x = -1, best_y = -1;
-    for (int y = 0; y < height; ++y) {
-      for (int x = 0; x < width; ++x) {
-        const double here = shown[static_cast<std::size_t>(y * width + x)];
-        if (here <= 0 || here < full / 20) continue;
-        // As logarithms: far from the mean the prior is smaller than any number.
-        double value = std::log(here);
-        if (part != nullptr) {
-          const double dx = x + 0.5 - part->mean.x, dy = y + 0.5 - part->mean.y;
-          value -= 0.5 * (dx * dx / part->variance.x + dy * dy / part->variance.y);
-        }
-        if (best_x >= 0 && value <= best) continue;
-        best = value;
-        best_x = x;
-        best_y = y;
-      }
-    }
-    if (best_x < 0) continue;
-    double x_sum = 0, y_sum = 0, weight = 0;
-    for (int y = 0; y < height; ++y) {
-      for (int x = 0; x < width; ++x) {
-        const double dx = x - best_x, dy = y - best_y;
-        if (dx * dx + dy * dy > radius * radius) continue;
-        const double w = evidence[static_cast<std::size_t>(y * width + x)];
-        x_sum += w * (x + 0.5);
-        y_sum += w * (y + 0.5);
-        weight += w;
-      }
-    }
-    pose[k] = weight > 0 ? Point{x_sum / weight, y_sum / weight} : Point{best_x + 0.5, best_y + 0.5};
-  }
+  while (const std::optional<std::size_t> part = maps.next()) pose[*part] = maps.take(*part);
   return pose;
 }
 
