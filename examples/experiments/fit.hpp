@@ -3,6 +3,9 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <string>
+#include <utility>
 
 #include "fewshot/engine.hpp"
 #include "fewshot/recipe.hpp"
@@ -13,6 +16,30 @@ namespace experiments {
 
 /// Share of a fit's time that training is taken to be, for the display.
 inline constexpr double kTrainingShare = 0.9;
+
+/// An engine that is kept from fit to fit. A device may lay activations out for the largest rank that it has seen, and
+/// bits follow the layout: another rank or canvas gets another engine, so that no fit depends on those before it.
+template <class Engine>
+class KeptEngine {
+ public:
+  KeptEngine(std::string model, fewshot::Start start) : model_(std::move(model)), start_(start) {}
+
+  Engine& get(const fewshot::Options& options) {
+    if (!engine_ || options.rank != rank_ || options.canvas != canvas_) {
+      engine_.reset();
+      engine_ = std::make_unique<Engine>(model_, options, start_);
+      rank_ = options.rank;
+      canvas_ = options.canvas;
+    }
+    return *engine_;
+  }
+
+ private:
+  std::string model_;
+  fewshot::Start start_;
+  int rank_ = 0, canvas_ = 0;
+  std::unique_ptr<Engine> engine_;
+};
 
 /// Fits what trains in the engine's model, which is ready for it, and answers the test items.
 template <class Adapters>

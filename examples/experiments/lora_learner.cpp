@@ -9,30 +9,21 @@ namespace {
 
 class LoraLearner final : public Learner {
  public:
-  LoraLearner(std::string model, Mode mode) : model_(std::move(model)), mode_(mode) {}
+  LoraLearner(const std::string& model, Mode mode)
+      : mode_(mode), engine_(model, mode == Mode::pretrained ? fewshot::Start::pretrained : fewshot::Start::random) {}
 
   Fitted fit(const fewshot::Task& task, const fewshot::Options& options, AskLoss ask,
              const std::function<void(double)>& watch) override {
-    // A device may lay activations out for the largest rank that it has seen, and bits follow the layout: another rank
-    // or canvas gets another engine, so that no cell depends on those before it.
-    if (!engine_ || options.rank != rank_ || options.canvas != canvas_) {
-      engine_.reset();
-      engine_ = std::make_unique<fewshot::Engine>(
-          model_, options, mode_ == Mode::pretrained ? fewshot::Start::pretrained : fewshot::Start::random);
-      rank_ = options.rank;
-      canvas_ = options.canvas;
-    }
-    engine_->remove_adapters();
-    if (mode_ == Mode::random) engine_->draw_weights(options.seed);
-    engine_->add_adapter(options);
-    return fit_engine(*engine_, task, options, ask, watch);
+    fewshot::Engine& engine = engine_.get(options);
+    engine.remove_adapters();
+    if (mode_ == Mode::random) engine.draw_weights(options.seed);
+    engine.add_adapter(options);
+    return fit_engine(engine, task, options, ask, watch);
   }
 
  private:
-  std::string model_;
   Mode mode_;
-  int rank_ = 0, canvas_ = 0;
-  std::unique_ptr<fewshot::Engine> engine_;
+  KeptEngine<fewshot::Engine> engine_;
 };
 
 std::string device_name_text() {

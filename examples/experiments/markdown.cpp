@@ -236,6 +236,18 @@ std::string study_tables(const Summary& summary) {
   return text;
 }
 
+/// Words with commas between them. @param text std::string(item)
+template <class Items, class Text>
+std::string listed(const Items& items, const Text& text) {
+  std::string list;
+  for (const auto& item : items) list.append(list.empty() ? "" : ", ").append(text(item));
+  return list;
+}
+
+std::string names_or_none(const std::set<std::string>& names) {
+  return names.empty() ? "none" : listed(names, [](const std::string& name) { return name; });
+}
+
 std::string rate_table(const Summary& summary) {
   std::string text;
   for (const RowSummary& row : summary.rows) {
@@ -243,14 +255,11 @@ std::string rate_table(const Summary& summary) {
       for (const Variant& v : point.variants) {
         const auto known = std::find_if(v.seeds.begin(), v.seeds.end(), [](const SeedScore& s) { return s.lr > 0; });
         if (known == v.seeds.end()) continue;
-        std::string tried;
-        for (const double lr : row.row->lrs.at(v.mode)) tried.append(tried.empty() ? "" : ", ").append(rate(lr));
         std::vector<std::string> cells = variant_cells(v);
         cells.insert(cells.begin(), {row.row->name, std::to_string(point.shots)});
-        std::string kinds;
-        for (const segue::tasks::Augmentation& kind : row.row->augments)
-          kinds.append(kinds.empty() ? "" : ", ").append(segue::tasks::name(kind));
-        cells.insert(cells.end(), {tried, rate(known->lr), kinds, known->augment});
+        const std::string kinds =
+            listed(row.row->augments, [](const segue::tasks::Augmentation& kind) { return segue::tasks::name(kind); });
+        cells.insert(cells.end(), {listed(row.row->lrs.at(v.mode), rate), rate(known->lr), kinds, known->augment});
         text += line(cells);
       }
     }
@@ -263,17 +272,11 @@ std::string rate_table(const Summary& summary) {
          text + "\n";
 }
 
-std::string joined(const std::set<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text.append(text.empty() ? "" : ", ").append(name);
-  return text.empty() ? "none" : text;
-}
-
 }  // namespace
 
 std::string markdown_of(const Summary& summary, std::span<const std::string> plots, const std::string& without_plots) {
-  std::string text = "# Few-shot experiments\n\nDevice: " + joined(summary.devices) +
-                     ". Pretrained backbone: " + joined(summary.models) + ". Cells made from " +
+  std::string text = "# Few-shot experiments\n\nDevice: " + names_or_none(summary.devices) +
+                     ". Pretrained backbone: " + names_or_none(summary.models) + ". Cells made from " +
                      (summary.first_date.empty() ? "-" : summary.first_date) + " to " +
                      (summary.last_date.empty() ? "-" : summary.last_date) + ", " +
                      segue::train::duration_text(summary.seconds) + " in all.\n";

@@ -1,8 +1,5 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
-#include <memory>
-#include <utility>
-
 #include "fewshot/engine_members.hpp"
 #include "fit.hpp"
 
@@ -17,25 +14,17 @@ namespace {
 
 class ScratchLearner final : public Learner {
  public:
-  explicit ScratchLearner(std::string model) : model_(std::move(model)) {}
+  explicit ScratchLearner(const std::string& model) : engine_(model, fewshot::Start::random) {}
 
   Fitted fit(const fewshot::Task& task, const fewshot::Options& options, AskLoss ask,
              const std::function<void(double)>& watch) override {
-    if (!engine_ || options.canvas != canvas_) {
-      engine_.reset();
-      engine_ = std::make_unique<Engine>(model_, options, fewshot::Start::random);
-      canvas_ = options.canvas;
-    }
-    engine_->draw_weights(options.seed);
-    return fit_engine(*engine_, task, options, ask, watch);
+    auto& engine = engine_.get(options);
+    engine.draw_weights(options.seed);
+    return fit_engine(engine, task, options, ask, watch);
   }
 
  private:
-  using Engine = fewshot::BasicEngine<segue::adapters::Trainable>;
-
-  std::string model_;
-  int canvas_ = 0;
-  std::unique_ptr<Engine> engine_;
+  KeptEngine<fewshot::BasicEngine<segue::adapters::Trainable>> engine_;
 };
 
 }  // namespace

@@ -123,17 +123,20 @@ std::map<Mode, std::vector<double>> read_lrs(const Reader& reader, const std::ve
   return out;
 }
 
-std::vector<segue::tasks::Augmentation> read_augments(const Reader& reader) {
-  if (!reader.find("augments")) return {{}};
-  std::vector<segue::tasks::Augmentation> out;
-  for (const std::string& text : reader.distinct(reader.get<std::vector<std::string>>("augments"), "augments")) {
+/// A list of words that each name a value; `fallback` alone where the key is missing.
+template <class Value>
+std::vector<Value> read_named(const Reader& reader, std::string_view key, Value (*from_name)(std::string_view),
+                              const Value& fallback) {
+  if (!reader.find(key)) return {fallback};
+  std::vector<Value> values;
+  for (const std::string& word : reader.get<std::vector<std::string>>(key)) {
     try {
-      out.push_back(segue::tasks::augmentation_from_name(text));
+      values.push_back(from_name(word));
     } catch (const segue::InputError& error) {
       throw_input(reader.where(), error.what());
     }
   }
-  return out;
+  return reader.distinct(values, key);
 }
 
 std::vector<std::string> read_words(const Reader& reader) {
@@ -168,7 +171,7 @@ Row read_row(const Json& json, const Json& defaults, const std::string& table, s
   row.modes = reader.distinct(row.modes, "modes");
   for (const int seed : reader.counts("seeds", {0}, 0)) row.seeds.push_back(static_cast<std::uint64_t>(seed));
   row.lrs = read_lrs(reader, row.modes);
-  row.augments = read_augments(reader);
+  row.augments = read_named(reader, "augments", segue::tasks::augmentation_from_name, {});
   const bool searched = std::any_of(row.modes.begin(), row.modes.end(),
                                     [&](Mode m) { return row.lrs[m].size() * row.augments.size() > 1; });
   if (searched && *std::min_element(row.shots.begin(), row.shots.end()) < 2) {
@@ -176,18 +179,8 @@ Row read_row(const Json& json, const Json& defaults, const std::string& table, s
                 "2 or more where 'lrs' or 'augments' leave a choice: a pair is held out");
   }
   row.ranks = reader.counts("ranks", {reader.count("rank", 16, 1)}, 1);
-  row.transitions = {segue::tasks::Transition::Discrete};
-  if (reader.find("transitions")) {
-    row.transitions.clear();
-    for (const std::string& kind : reader.get<std::vector<std::string>>("transitions")) {
-      try {
-        row.transitions.push_back(segue::tasks::transition_from_name(kind));
-      } catch (const segue::InputError& error) {
-        throw_input(reader.where(), error.what());
-      }
-    }
-    row.transitions = reader.distinct(row.transitions, "transitions");
-  }
+  row.transitions =
+      read_named(reader, "transitions", segue::tasks::transition_from_name, segue::tasks::Transition::Discrete);
   row.attempts = reader.count("attempts", 1, 1);
   row.average = reader.count("average", 1, 1);
   row.canvas = reader.count("canvas", 0, 0);

@@ -27,8 +27,6 @@ constexpr int kGeneratedTestItems = 50;
 constexpr std::uint64_t kTaskSeed = 1;
 /// What augmented pairs may be in all: as many pictures, and as many pixels of them.
 constexpr int kMostClips = 1024, kMostPixels = 1024 * 128 * 128;
-/// Symmetries of a square.
-constexpr int kSymmetries = 8;
 
 bool is_maze(const std::optional<tasks::ArcGeometry>& geometry) {
   return geometry && geometry->palette == tasks::GridPalette::Maze;
@@ -163,12 +161,13 @@ std::vector<tasks::Pair> Task::augmented(const tasks::Augmentation& kind, std::u
   const int count = static_cast<int>(train_.size()), useful = tasks::useful_variants(kind);
   const int fit = std::min(kMostClips, kMostPixels / (train_[0].input.width * train_[0].input.height));
   const int variants = std::clamp((most > 0 ? most : fit) / count, std::min(2, useful), useful);
-  std::vector<tasks::Pair> out;
-  for (int v = 0; v < variants; ++v) {
+  std::vector<tasks::Pair> out = train_;
+  for (int v = 1; v < variants; ++v) {
     for (int i = 0; i < count; ++i) {
       const auto at = static_cast<std::size_t>(i);
       // Where there is no room for all symmetries of a pair, its neighbours show the others.
-      const int number = v == 0 || variants >= kSymmetries ? v : 1 + (v - 1 + i * (variants - 1)) % (useful - 1);
+      const bool room = variants >= tasks::square_symmetries;
+      const int number = room ? v : 1 + (v - 1 + i * (variants - 1)) % (useful - 1);
       const std::uint64_t pair_seed = seed * 0x9E3779B97F4A7C15u + at;
       if (!geometry_) {
         out.push_back(tasks::augment(train_[at], kind, number, pair_seed));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
@@ -37,7 +38,7 @@ struct Augmentation {
   constexpr bool any() const { return mirror || turns || roll || colours || warp; }
   /// Whether variants are drawn; otherwise there are as many as symmetries.
   constexpr bool is_random() const { return roll || colours || warp; }
-  friend bool operator==(const Augmentation&, const Augmentation&) = default;
+  friend auto operator<=>(const Augmentation&, const Augmentation&) = default;
 };
 
 namespace detail {
@@ -82,9 +83,20 @@ inline Augmentation augmentation_from_name(std::string_view text) {
   return out;
 }
 
+inline constexpr int square_symmetries = 8;
+
+namespace detail {
+
+/// @param square whether rows and columns may be swapped.
+constexpr int symmetries_of(const Augmentation& kind, bool square) {
+  return kind.turns ? (square ? square_symmetries : square_symmetries / 2) : kind.mirror ? 2 : 1;
+}
+
+}  // namespace detail
+
 /// Variants of a pair that are worth having: 2 of `mirror`, 8 of `turns`, many of what is drawn.
 constexpr int useful_variants(const Augmentation& kind) {
-  return kind.is_random() ? 64 : kind.turns ? 8 : kind.mirror ? 2 : 1;
+  return kind.is_random() ? 64 : detail::symmetries_of(kind, true);
 }
 
 namespace detail {
@@ -95,8 +107,7 @@ struct Symmetry {
 
   /// The number-th of those that `kind` has, round and round. @param square whether rows and columns may be swapped.
   static constexpr Symmetry of(const Augmentation& kind, int number, bool square) {
-    const int count = kind.turns ? (square ? 8 : 4) : kind.mirror ? 2 : 1;
-    return {number % count};
+    return {number % symmetries_of(kind, square)};
   }
   constexpr bool swaps() const { return (bits & 4) != 0; }
   /// Where in the original (width x height) place (x, y) of the result comes from.

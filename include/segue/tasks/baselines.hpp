@@ -223,16 +223,9 @@ class Otsu {
 /// The mean of the labelled training points of each part: one pose for every picture.
 inline Pose mean_pose(std::span<const Pose> train) {
   if (train.empty()) throw_input("mean_pose", "number of training poses", "0", "1 or more");
-  Pose mean(train.front().size());
-  for (std::size_t k = 0; k < mean.size(); ++k) {
-    double x = 0, y = 0, count = 0;
-    for (const Pose& pose : train) {
-      if (k >= pose.size() || !pose[k]) continue;
-      x += pose[k]->x;
-      y += pose[k]->y;
-      count += 1;
-    }
-    if (count > 0) mean[k] = Point{x / count, y / count};
+  Pose mean;
+  for (const std::optional<PosePrior::Part>& part : pose_prior(train, 0, 0).parts) {
+    mean.push_back(part ? std::optional(part->mean) : std::nullopt);
   }
   return mean;
 }

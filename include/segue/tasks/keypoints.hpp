@@ -145,7 +145,7 @@ inline PosePrior pose_prior(std::span<const Pose> poses, int width, int height) 
     double n = 0;
     Point sum, squares;
     for (const Pose& pose : poses) {
-      if (!pose[k]) continue;
+      if (k >= pose.size() || !pose[k]) continue;
       n += 1;
       sum.x += pose[k]->x;
       sum.y += pose[k]->y;

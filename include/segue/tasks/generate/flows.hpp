@@ -178,14 +178,7 @@ inline void draw_flow(Draws& draws, const ClipSpec& spec, std::span<std::uint8_t
           }
         }
       }
-      std::uint8_t* to = frame.data() + static_cast<std::size_t>(y) * n * 3;
-      const std::int32_t *r = under.data(), *g = r + n, *b = g + n;
-      const auto byte = [](std::int32_t v) { return static_cast<std::uint8_t>(detail::clamp_int(v, 0, 255)); };
-      for (std::size_t x = 0; x < n; ++x) {
-        to[3 * x] = byte(r[x]);
-        to[3 * x + 1] = byte(g[x]);
-        to[3 * x + 2] = byte(b[x]);
-      }
+      detail::interleave(under.data(), n, frame.data() + static_cast<std::size_t>(y) * n * 3);
     }
   }
 }

@@ -107,14 +107,7 @@ class Canvas {
   /// Bytes, (H, W, 3).
   void write(std::span<std::uint8_t> out) {
     const std::size_t size = static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_);
-    const std::int32_t *r = planes_.data(), *g = r + size, *b = g + size;
-    std::uint8_t* to = out.data();
-    const auto byte = [](std::int32_t v) { return static_cast<std::uint8_t>(detail::clamp_int(v, 0, 255)); };
-    for (std::size_t i = 0; i < size; ++i) {
-      to[3 * i] = byte(r[i]);
-      to[3 * i + 1] = byte(g[i]);
-      to[3 * i + 2] = byte(b[i]);
-    }
+    detail::interleave(planes_.data(), size, out.data());
   }
 
  private:

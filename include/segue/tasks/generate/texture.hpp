@@ -102,6 +102,17 @@ inline std::int32_t clamp_int(std::int32_t v, std::int32_t low, std::int32_t hig
   return v < low ? low : (v > high ? high : v);
 }
 
+/// Three planes of n values, one after the other, as n pixels of three bytes.
+inline void interleave(const std::int32_t* planes, std::size_t n, std::uint8_t* to) {
+  const std::int32_t *r = planes, *g = r + n, *b = g + n;
+  const auto byte = [](std::int32_t v) { return static_cast<std::uint8_t>(clamp_int(v, 0, 255)); };
+  for (std::size_t i = 0; i < n; ++i) {
+    to[3 * i] = byte(r[i]);
+    to[3 * i + 1] = byte(g[i]);
+    to[3 * i + 2] = byte(b[i]);
+  }
+}
+
 /// A square wave of period 1 (Q12) whose flanks are as steep as `gain` says: 0 … 256.
 inline std::int32_t soft_square(std::int32_t x, std::int32_t gain) {
   const std::int32_t ramp = std::abs((x & 4095) - 2048) - 1024;
