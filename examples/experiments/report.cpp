@@ -42,7 +42,8 @@ std::vector<std::string> draw_all(const Summary& summary, const std::string& out
   for (const RowSummary& row : summary.rows) {
     if (row.row->is_study()) continue;
     if (row.row->family.empty()) {
-      add(line_chart_of(row), row.row->name);
+      // A single number of pairs makes no line: the report's table says as much.
+      if (row.points.size() > 1) add(line_chart_of(row), row.row->name);
     } else if (row.row->family != family) {
       for (const int shots : row.row->shots) {
         add(bar_chart_of(summary, row.row->family, shots), row.row->family + "-n" + std::to_string(shots));
