@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The segue authors
 # SPDX-License-Identifier: Apache-2.0
-"""The CPU operators and the small Wan's LoRA step beside PyTorch's, fp32, on the same cores in the same run.
+"""The CPU operators and the small Wan's LoRA step beside PyTorch's, on the same cores in the same run.
 
     taskset -c 0,1 python3 bench/compare_torch.py build/bench/bench --threads 2 --out table.json
 
@@ -44,8 +44,8 @@ def median_ms(call):
     return statistics.median(means)
 
 
-def linear(m, n, k):
-    x, w = torch.randn(m, k), torch.randn(n, k)
+def linear(m, n, k, dtype=torch.float32):
+    x, w = torch.randn(m, k, dtype=dtype), torch.randn(n, k, dtype=dtype)
     return lambda: F.linear(x, w)
 
 
@@ -96,6 +96,10 @@ def segue_ms(program, name):
 
 cases = [("linear 2048x384 -> 384", linear(2048, 384, 384), "bench_gemm", "product_f32/linear/2048/384/384"),
          ("linear 2048x1024 -> 1024", linear(2048, 1024, 1024), "bench_gemm", "product_f32/linear/2048/1024/1024"),
+         ("linear 2048x384 -> 384, bf16", linear(2048, 384, 384, torch.bfloat16), "bench_gemm",
+          "product_bf16/linear/2048/384/384"),
+         ("linear 2048x1024 -> 1024, bf16", linear(2048, 1024, 1024, torch.bfloat16), "bench_gemm",
+          "product_bf16/linear/2048/1024/1024"),
          ("attention 2304x6x64 forward", attention(False), "bench_attention", "attention_f32/forward/1/2304/2304/6/64"),
          ("attention 2304x6x64 forward+backward", attention(True), "bench_attention",
           "attention_f32/forward_backward/1/2304/2304/6/64")]

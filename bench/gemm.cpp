@@ -27,26 +27,27 @@ Tensor<T, 2, HostSpace> filled(Exec<Cpu>& exec, std::int64_t rows, std::int64_t 
   return x;
 }
 
-template <class TB>
+template <class T, class TB = T>
 void product(benchmark::State& state, Transpose ta, Transpose tb, ops::Activation activation) {
   const std::int64_t m = state.range(0), n = state.range(1), k = state.range(2);
   Exec<Cpu> exec({.threads = threads(), .seed = 0, .allocator = {}});
-  const auto a = ta == Transpose::no ? filled<float>(exec, m, k) : filled<float>(exec, k, m);
+  const auto a = ta == Transpose::no ? filled<T>(exec, m, k) : filled<T>(exec, k, m);
   const auto b = tb == Transpose::no ? filled<TB>(exec, k, n) : filled<TB>(exec, n, k);
-  const auto c = exec.empty<float, 2>({m, n});
-  const auto scratch = exec.empty<std::byte, 1>(
-      {static_cast<std::int64_t>(ops::gemm_workspace_bytes<float, TB, float>(exec, m, n, k, ta, tb))});
-  const ops::Epilogue<float, float, HostSpace> epilogue{.bias = {}, .activation = activation, .pre_activation = {}};
+  const auto c = exec.empty<T, 2>({m, n});
+  const auto scratch =
+      exec.empty<std::byte, 1>({static_cast<std::int64_t>(ops::gemm_workspace_bytes<T, TB, T>(exec, m, n, k, ta, tb))});
+  const ops::Epilogue<T, T, HostSpace> epilogue{.bias = {}, .activation = activation, .pre_activation = {}};
   for (auto _ : state) {
     ops::gemm(exec, a, ta, b, tb, c, {}, epilogue, scratch);
     benchmark::DoNotOptimize(c.data_handle());
     benchmark::ClobberMemory();
   }
-  const ops::Cost cost = ops::gemm_cost<float, TB, float>(m, n, k);
+  const ops::Cost cost = ops::gemm_cost<T, TB, T>(m, n, k);
   state.counters["GFLOP/s"] = benchmark::Counter(cost.flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 constexpr auto product_f32 = product<float>;
+constexpr auto product_f32_bf16 = product<float, bfloat16>;
 constexpr auto product_bf16 = product<bfloat16>;
 constexpr Transpose no = Transpose::no, yes = Transpose::yes;
 
@@ -74,9 +75,12 @@ BENCHMARK_CAPTURE(product_f32, linear, no, yes, ops::Activation::none)->Apply(fo
 BENCHMARK_CAPTURE(product_f32, linear_gelu_tanh, no, yes, ops::Activation::gelu_tanh)
     ->Args({1600, 1536, 384})
     ->UseRealTime();
-BENCHMARK_CAPTURE(product_bf16, linear_bf16_weight, no, yes, ops::Activation::none)
+BENCHMARK_CAPTURE(product_f32_bf16, linear, no, yes, ops::Activation::none)->Args({1600, 1536, 384})->UseRealTime();
+BENCHMARK_CAPTURE(product_bf16, linear, no, yes, ops::Activation::none)->Apply(forward_shapes);
+BENCHMARK_CAPTURE(product_bf16, linear_gelu_tanh, no, yes, ops::Activation::gelu_tanh)
     ->Args({1600, 1536, 384})
     ->UseRealTime();
+BENCHMARK_CAPTURE(product_bf16, backward_input, no, no, ops::Activation::none)->Apply(backward_shapes);
 BENCHMARK_CAPTURE(product_f32, backward_input, no, no, ops::Activation::none)->Apply(backward_shapes);
 BENCHMARK_CAPTURE(product_f32, backward_weight, yes, no, ops::Activation::none)->Apply(weight_shapes);
 

@@ -8,11 +8,17 @@ set -euo pipefail
 # shellcheck source=cmake/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cmake/setup.sh"
 
-program=fewshot
-for ((i = 1; i < $#; ++i)); do
+device=cpu precision=fp32
+for ((i = 1; i <= $#; ++i)); do
   next=$((i + 1))
-  if [[ ${!i} == --device && ${!next} == cuda ]]; then program=fewshot_cuda; fi
+  case ${!i} in
+    --device) device=${!next:-} ;;
+    --precision) precision=${!next:-} ;;
+    --device=* | --precision=*) declare "${!i:2}" ;;
+  esac
 done
+program=fewshot
+if [[ $device == cuda ]]; then program=fewshot_cuda; elif [[ $precision == bf16 ]]; then program=fewshot_bf16; fi
 
 segue_setup examples
 segue_build release "$program"

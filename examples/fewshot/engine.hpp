@@ -21,6 +21,7 @@ namespace fewshot {
 
 using example::device_name;
 using example::Policy;
+using example::precision_name;
 using Device = Policy::Device;
 /// The closed set of patches this program is compiled for; a new one costs a line here.
 using Patches = segue::ops::PatchSet<segue::ops::Patch<1, 1, 1>, segue::ops::Patch<1, 2, 2>, segue::ops::Patch<1, 4, 4>,

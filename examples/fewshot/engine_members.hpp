@@ -67,6 +67,11 @@ BasicEngine<Adapters>::BasicEngine(const std::string& path, const Options& optio
                        std::string(device_name) +
                            ", which this program was built for; examples/run.sh --device cuda builds and runs the one "
                            "for a GPU");
+  if (!options.precision.empty() && options.precision != precision_name)
+    segue::throw_input("--precision", "its value", segue::in_quotes(options.precision),
+                       std::string(precision_name) +
+                           ", which this program was built for: on a CPU examples/run.sh builds and runs the one for "
+                           "fp32 or for bf16, on a GPU there is bf16 only");
 }
 
 template <class Adapters>

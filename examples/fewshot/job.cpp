@@ -47,7 +47,7 @@ Json settings_of(const Options& options) {
   Json json = Json::object();
   json["model"] = model_path(options);
   json["device"] = device_name;
-  json["precision"] = Policy::Precision::name;
+  json["precision"] = precision_name;
   json["batch"] = options.batch;
   json["rank"] = options.rank;
   json["alpha"] = options.alpha > 0 ? options.alpha : options.rank;

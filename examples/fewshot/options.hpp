@@ -59,7 +59,8 @@ struct Options {
   int average = 1;  ///< draws that an answer is the mean of
   double shift = 25.0;
   double guidance = 1.0;
-  std::string device;  ///< empty: the one that the program was built for
+  std::string device;     ///< empty: the one that the program was built for
+  std::string precision;  ///< likewise
   int threads = 0;
   int checkpoint_every = 50;
   bool resume = false;

@@ -103,9 +103,9 @@ struct Case {
 template <class TA, class TB, class TC>
 void verify_shapes() {
   Exec<Device> exec(typename Exec<Device>::Options{.threads = 2});
-  const std::int64_t shapes[][3] = {{1, 1, 1},     {1, 37, 5},    {5, 1, 9},     {7, 33, 16},
-                                    {6, 16, 8},    {14, 32, 385}, {3, 4, 800},   {97, 65, 31},
-                                    {129, 40, 70}, {16, 530, 3},  {40, 17, 1200}};
+  const std::int64_t shapes[][3] = {{1, 1, 1},     {1, 37, 5},    {5, 1, 9},      {7, 33, 16},
+                                    {6, 16, 8},    {14, 32, 385}, {3, 4, 800},    {97, 65, 31},
+                                    {129, 40, 70}, {16, 530, 3},  {40, 17, 1200}, {165, 70, 64}};
   for (const auto& s : shapes)
     for (const Transpose ta : {Transpose::no, Transpose::yes})
       for (const Transpose tb : {Transpose::no, Transpose::yes})

@@ -90,9 +90,26 @@ inline void write_all(int fd, const std::byte* data, std::size_t size, std::stri
 }  // namespace detail
 
 /// Zeroed pages of the process's own, which `unmap_memory` gives back to the system at once; null when there are none.
+/// Two MiB and more begin on a large page and ask for such pages: products walk through more small pages than a
+/// processor keeps translations for.
 inline void* map_memory(std::size_t bytes) noexcept {
-  void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return address == MAP_FAILED ? nullptr : address;
+  constexpr std::size_t large_page = std::size_t{2} << 20;
+  const std::size_t spare = bytes >= large_page ? large_page : 0;
+  if (bytes > SIZE_MAX - spare) return nullptr;
+  void* address = ::mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED) return nullptr;
+  if (spare == 0) return address;
+  auto* begin = static_cast<std::byte*>(address);
+  const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t whole = (bytes + page - 1) / page * page;
+  const std::size_t before = (large_page - reinterpret_cast<std::uintptr_t>(begin) % large_page) % large_page;
+  if (before > 0) ::munmap(begin, before);
+  begin += before;
+  ::munmap(begin + whole, bytes + spare - before - whole);
+#ifdef MADV_HUGEPAGE
+  ::madvise(begin, whole, MADV_HUGEPAGE);
+#endif
+  return begin;
 }
 inline void unmap_memory(void* address, std::size_t bytes) noexcept { ::munmap(address, bytes); }
 

@@ -91,9 +91,10 @@ SEGUE_FORCE_INLINE Vec<A> erf(Vec<A> x) {
   }
 }
 
-/// 1 / (1 + e^-x)
+/// 1 / (1 + e^-x); in float at least e^-87, since processors take subnormal numbers slowly.
 template <class A>
 SEGUE_FORCE_INLINE Vec<A> sigmoid(Vec<A> x) {
+  if constexpr (std::is_same_v<A, float>) x = x < broadcast(-87.0f) ? broadcast(-87.0f) : x;
   return A{1} / (exp<A>(-x) + A{1});
 }
 
