@@ -407,8 +407,12 @@ struct TileGemmProblem {
   bool b_transposed;
   GemmFinish<float, TC, TBias> finish;
 
-  /// Blocks of rows that use a panel of b one after the other, while it is in the first-level cache.
-  static constexpr std::int64_t row_group = 4;
+  /// Blocks of rows that use a panel of b one after the other, while it is in the first-level cache: as many as the
+  /// second one has room for.
+  std::int64_t row_group() const {
+    constexpr std::int64_t elements = std::int64_t{1} << 18;
+    return std::clamp<std::int64_t>(elements / std::max<std::int64_t>(1, sizes.rows_block()), 1, 8);
+  }
 
   void pack(bfloat16* dst, std::int64_t block) const {
     const std::int64_t column = block * amx::block_columns, columns = std::min(amx::block_columns, sizes.n - column);
@@ -427,7 +431,7 @@ struct TileGemmProblem {
                   "the end of a product reads blocks of this width");
     // Tiles are read whole: what would be read beyond an end is copied, with zeros behind it.
     const bool as_it_lies = !a_transposed && sizes.k % amx::tile_steps == 0;
-    const std::int64_t group = as_it_lies ? row_group : 1, padded = sizes.steps * amx::tile_steps;
+    const std::int64_t group = as_it_lies ? row_group() : 1, padded = sizes.steps * amx::tile_steps;
     for (std::int64_t block = first_row; block < last_row; block += group) {
       const std::int64_t row = block * amx::block_rows;
       const std::int64_t last = std::min(sizes.m, std::min(block + group, last_row) * amx::block_rows);
