@@ -56,7 +56,8 @@ constexpr auto attention_bf16 = attention<bfloat16>;
 BENCHMARK_CAPTURE(attention_f32, forward, Pass::forward)->Apply(shapes);
 BENCHMARK_CAPTURE(attention_f32, backward, Pass::backward)->Apply(shapes);
 BENCHMARK_CAPTURE(attention_f32, forward_backward, Pass::both)->Apply(shapes);
-BENCHMARK_CAPTURE(attention_bf16, forward, Pass::forward)->Args({1, 2304, 2304, 6, 64})->UseRealTime();
+BENCHMARK_CAPTURE(attention_bf16, forward, Pass::forward)->Apply(shapes);
+BENCHMARK_CAPTURE(attention_bf16, forward_backward, Pass::both)->Apply(shapes);
 
 }  // namespace
 

@@ -49,9 +49,9 @@ def linear(m, n, k, dtype=torch.float32):
     return lambda: F.linear(x, w)
 
 
-def attention(backward):
-    q, k, v = (torch.randn(1, 6, 2304, 64, requires_grad=backward) for _ in range(3))
-    dy = torch.randn(1, 6, 2304, 64)
+def attention(backward, dtype=torch.float32):
+    q, k, v = (torch.randn(1, 6, 2304, 64, dtype=dtype, requires_grad=backward) for _ in range(3))
+    dy = torch.randn(1, 6, 2304, 64, dtype=dtype)
 
     def run():
         y = F.scaled_dot_product_attention(q, k, v)
@@ -102,7 +102,11 @@ cases = [("linear 2048x384 -> 384", linear(2048, 384, 384), "bench_gemm", "produ
           "product_bf16/linear/2048/1024/1024"),
          ("attention 2304x6x64 forward", attention(False), "bench_attention", "attention_f32/forward/1/2304/2304/6/64"),
          ("attention 2304x6x64 forward+backward", attention(True), "bench_attention",
-          "attention_f32/forward_backward/1/2304/2304/6/64")]
+          "attention_f32/forward_backward/1/2304/2304/6/64"),
+         ("attention 2304x6x64 forward, bf16", attention(False, torch.bfloat16), "bench_attention",
+          "attention_bf16/forward/1/2304/2304/6/64"),
+         ("attention 2304x6x64 forward+backward, bf16", attention(True, torch.bfloat16), "bench_attention",
+          "attention_bf16/forward_backward/1/2304/2304/6/64")]
 try:
     cases.append(("small Wan LoRA-16 step, batch 8", wan_step(), "bench_models", "small_wan_lora_step/8"))
 except ImportError as error:
@@ -118,7 +122,7 @@ for label, call, program, name in cases:
            "segue_range": [min(ours), max(ours)], "torch_range": [min(theirs), max(theirs)]}
     row["speed_over_torch"] = row["torch_ms"] / row["segue_ms"]
     table.append(row)
-    print(f"{label:40s} segue {row['segue_ms']:9.3f} ms ({min(ours):.3f} to {max(ours):.3f})   "
+    print(f"{label:44s} segue {row['segue_ms']:9.3f} ms ({min(ours):.3f} to {max(ours):.3f})   "
           f"torch {row['torch_ms']:9.3f} ms ({min(theirs):.3f} to {max(theirs):.3f})   {row['speed_over_torch']:.2f}x",
           flush=True)
 result = {"date": time.strftime("%Y-%m-%d"), "threads": args.threads, "torch": torch.__version__,

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "segue/ops/attention.hpp"
 #include "segue/ops/cpu/activation_math.hpp"
+#include "segue/ops/cpu/attention_amx.hpp"
 #include "segue/ops/cpu/attention_blocks.hpp"
 #include "segue/ops/cpu/parallel.hpp"
 
@@ -31,9 +33,19 @@ struct AttentionForwardScratch {
     o = cursor.take(Blocking::panels * Blocking::tile_rows(s.head_dim) * Blocking::columns);
     gathered = cursor.take(2 * s.keys * s.head_dim);
   }
+
+  template <class T>
+  void pack_keys(HeadRows<const T> kr, HeadRows<const T> vr, std::int64_t keys, std::int64_t d) const {
+    pack_rows<static_cast<int>(Blocking::rows)>(k, kr, keys, d);
+    pack_channels<static_cast<int>(Blocking::rows)>(v, vr, keys, d);
+  }
+
+  /// One tile of queries against all packed keys.
+  template <class T>
+  void tile(HeadRows<const T> q, std::int64_t queries, std::int64_t keys, std::int64_t d, A scale, HeadRows<T> out,
+            A* lse) const;
 };
 
-/// One tile of queries against all packed keys.
 template <class A, class T>
 void attention_tile(const AttentionForwardScratch<A>& scratch, HeadRows<const T> q, std::int64_t queries,
                     std::int64_t keys, std::int64_t d, A scale, HeadRows<T> out, A* lse) {
@@ -118,6 +130,24 @@ void attention_tile(const AttentionForwardScratch<A>& scratch, HeadRows<const T>
   }
 }
 
+template <class A>
+template <class T>
+void AttentionForwardScratch<A>::tile(HeadRows<const T> q_rows, std::int64_t queries, std::int64_t keys, std::int64_t d,
+                                      A scale, HeadRows<T> out, A* lse) const {
+  attention_tile<A, T>(*this, q_rows, queries, keys, d, scale, out, lse);
+}
+
+/// Calls `f(std::type_identity<Scratch>())` with the way that attention to elements of T goes.
+template <class T, class F>
+decltype(auto) with_attention_forward([[maybe_unused]] const ops::AttentionShape& s, F&& f) {
+#if SEGUE_COMPILED_FOR_AMX
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (AmxAttention::pays(s)) return f(std::type_identity<AmxAttentionForward>());
+  }
+#endif
+  return f(std::type_identity<AttentionForwardScratch<Accum<T>>>());
+}
+
 }  // namespace detail
 
 template <>
@@ -125,9 +155,12 @@ struct Kernel<op::AttentionForward, Cpu> {
   template <class T>
   static std::size_t workspace_bytes(const Exec<Cpu>& exec, const ops::AttentionShape& s) {
     using A = Accum<T>;
-    detail::ScratchCursor<A> cursor;
-    detail::AttentionForwardScratch<A>(cursor, s);
-    return static_cast<std::size_t>(exec.threads() * cursor.used()) * sizeof(A) + 64;
+    const std::int64_t used = detail::with_attention_forward<T>(s, [&]<class Scratch>(std::type_identity<Scratch>) {
+      detail::ScratchCursor<A> cursor;
+      Scratch(cursor, s);
+      return cursor.used();
+    });
+    return static_cast<std::size_t>(exec.threads() * used) * sizeof(A) + 64;
   }
 
   template <class T>
@@ -135,12 +168,22 @@ struct Kernel<op::AttentionForward, Cpu> {
                   View<const T, 4, HostSpace> k, View<const T, 4, HostSpace> v,
                   View<const std::uint8_t, 2, HostSpace> key_mask, float scale, View<T, 4, HostSpace> out,
                   View<Accum<T>, 3, HostSpace> lse, View<std::byte, 1, HostSpace> bytes) {
+    detail::with_attention_forward<T>(s, [&]<class Scratch>(std::type_identity<Scratch>) {
+      run_by<Scratch, T>(exec, s, q, k, v, key_mask, scale, out, lse, bytes);
+    });
+  }
+
+ private:
+  template <class Scratch, class T>
+  static void run_by(Exec<Cpu>& exec, const ops::AttentionShape& s, View<const T, 4, HostSpace> q,
+                     View<const T, 4, HostSpace> k, View<const T, 4, HostSpace> v,
+                     View<const std::uint8_t, 2, HostSpace> key_mask, float scale, View<T, 4, HostSpace> out,
+                     View<Accum<T>, 3, HostSpace> lse, View<std::byte, 1, HostSpace> bytes) {
     using A = Accum<T>;
     using Blocking = detail::AttentionBlocking<A>;
-    constexpr int rows = static_cast<int>(Blocking::rows);
     A* base = detail::align_scratch<A>(bytes.data_handle());
     detail::ScratchCursor<A> counter;
-    detail::AttentionForwardScratch<A>(counter, s);
+    Scratch(counter, s);
     const std::int64_t tiles = ceil_div(s.queries, Blocking::query_tile), units = s.batch * s.heads * tiles;
     const std::int64_t unit_work = Blocking::query_tile * s.keys * s.head_dim;
     // A thread takes a run of tiles and packs the keys of each head that it meets.
@@ -148,7 +191,7 @@ struct Kernel<op::AttentionForward, Cpu> {
         exec, units,
         [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
           detail::ScratchCursor<A> cursor(base + range * counter.used());
-          const detail::AttentionForwardScratch<A> scratch(cursor, s);
+          const Scratch scratch(cursor, s);
           std::int64_t packed = -1, keys = 0;
           for (std::int64_t unit = begin; unit < end; ++unit) {
             const std::int64_t pair = unit / tiles, sample = pair / s.heads, head = pair % s.heads;
@@ -156,8 +199,7 @@ struct Kernel<op::AttentionForward, Cpu> {
               auto kr = detail::head_rows(k, sample, head), vr = detail::head_rows(v, sample, head);
               keys = detail::gather_keys(key_mask, sample, s.keys, s.head_dim, kr, vr,
                                          reinterpret_cast<T*>(scratch.gathered));
-              detail::pack_rows<rows>(scratch.k, kr, keys, s.head_dim);
-              detail::pack_channels<rows>(scratch.v, vr, keys, s.head_dim);
+              scratch.pack_keys(kr, vr, keys, s.head_dim);
               packed = pair;
             }
             const std::int64_t first = unit % tiles * Blocking::query_tile;
@@ -165,9 +207,9 @@ struct Kernel<op::AttentionForward, Cpu> {
             const auto outr = detail::head_rows(out, sample, head);
             A* lse_row =
                 lse.data_handle() ? lse.data_handle() + sample * lse.stride(0) + head * lse.stride(1) + first : nullptr;
-            detail::attention_tile<A, T>(
-                scratch, {qr.data + first * qr.stride, qr.stride}, std::min(Blocking::query_tile, s.queries - first),
-                keys, s.head_dim, static_cast<A>(scale), {outr.data + first * outr.stride, outr.stride}, lse_row);
+            scratch.tile(detail::HeadRows<const T>{qr.data + first * qr.stride, qr.stride},
+                         std::min(Blocking::query_tile, s.queries - first), keys, s.head_dim, static_cast<A>(scale),
+                         detail::HeadRows<T>{outr.data + first * outr.stride, outr.stride}, lse_row);
           }
         },
         ceil_div(1 << 18, std::max<std::int64_t>(1, unit_work)));
@@ -364,6 +406,17 @@ void scatter_keys(const View<const std::uint8_t, 2, HostSpace>& mask, std::int64
   }
 }
 
+/// Calls `f(std::type_identity<Head>())` with the way that the gradients of attention to elements of T go.
+template <class T, class F>
+decltype(auto) with_attention_backward([[maybe_unused]] const ops::AttentionShape& s, F&& f) {
+#if SEGUE_COMPILED_FOR_AMX
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (AmxAttention::pays(s)) return f(std::type_identity<AmxAttentionBackwardHead>());
+  }
+#endif
+  return f(std::type_identity<AttentionBackwardHead<Accum<T>, T>>());
+}
+
 }  // namespace detail
 
 template <>
@@ -371,13 +424,15 @@ struct Kernel<op::AttentionBackward, Cpu> {
   template <class T>
   static std::size_t workspace_bytes(const Exec<Cpu>& exec, const ops::AttentionShape& s) {
     using A = Accum<T>;
-    using Scratch = detail::AttentionBackwardScratch<A>;
-    detail::ScratchCursor<A> cursor;
-    Scratch(cursor, s);
-    const std::int64_t owners = split_keys<A>(exec, s) ? s.batch * s.heads : std::int64_t{exec.threads()};
-    return static_cast<std::size_t>(exec.threads() * cursor.used() + owners * Scratch::parts(s) * Scratch::share(s)) *
-               sizeof(A) +
-           64;
+    return detail::with_attention_backward<T>(s, [&]<class Head>(std::type_identity<Head>) {
+      using Scratch = typename Head::Scratch;
+      detail::ScratchCursor<A> cursor;
+      Scratch(cursor, s);
+      const std::int64_t owners = split_keys<Scratch>(exec, s) ? s.batch * s.heads : std::int64_t{exec.threads()};
+      return static_cast<std::size_t>(exec.threads() * cursor.used() + owners * Scratch::parts(s) * Scratch::share(s)) *
+                 sizeof(A) +
+             64;
+    });
   }
 
   template <class T>
@@ -386,9 +441,20 @@ struct Kernel<op::AttentionBackward, Cpu> {
                   View<const std::uint8_t, 2, HostSpace> key_mask, float scale, View<const T, 4, HostSpace> out,
                   View<const Accum<T>, 3, HostSpace> lse, View<T, 4, HostSpace> dq, View<T, 4, HostSpace> dk,
                   View<T, 4, HostSpace> dv, View<std::byte, 1, HostSpace> bytes) {
+    detail::with_attention_backward<T>(s, [&]<class Head>(std::type_identity<Head>) {
+      run_by<Head, T>(exec, s, dout, q, k, v, key_mask, scale, out, lse, dq, dk, dv, bytes);
+    });
+  }
+
+ private:
+  template <class Head, class T>
+  static void run_by(Exec<Cpu>& exec, const ops::AttentionShape& s, View<const T, 4, HostSpace> dout,
+                     View<const T, 4, HostSpace> q, View<const T, 4, HostSpace> k, View<const T, 4, HostSpace> v,
+                     View<const std::uint8_t, 2, HostSpace> key_mask, float scale, View<const T, 4, HostSpace> out,
+                     View<const Accum<T>, 3, HostSpace> lse, View<T, 4, HostSpace> dq, View<T, 4, HostSpace> dk,
+                     View<T, 4, HostSpace> dv, View<std::byte, 1, HostSpace> bytes) {
     using A = Accum<T>;
-    using Scratch = detail::AttentionBackwardScratch<A>;
-    using Head = detail::AttentionBackwardHead<A, T>;
+    using Scratch = typename Head::Scratch;
     detail::ScratchCursor<A> counter;
     Scratch(counter, s);
     A* base = detail::align_scratch<A>(bytes.data_handle());
@@ -429,7 +495,7 @@ struct Kernel<op::AttentionBackward, Cpu> {
     };
 
     const std::int64_t pair_work = std::max<std::int64_t>(1, s.queries * s.keys * s.head_dim);
-    if (split_keys<A>(exec, s)) {
+    if (split_keys<Scratch>(exec, s)) {
       detail::parallel_ranges_for(exec, pairs * parts, [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
         const Scratch scratch = scratch_of(range);
         for (std::int64_t unit = begin; unit < end;) {
@@ -459,12 +525,10 @@ struct Kernel<op::AttentionBackward, Cpu> {
     }
   }
 
- private:
   /// With few heads a thread the parts of the keys are shared out too; the shares of dq must then wait for each other.
-  template <class A>
+  template <class Scratch>
   static bool split_keys(const Exec<Cpu>& exec, const ops::AttentionShape& s) {
-    return exec.threads() > 1 && s.batch * s.heads < 4 * exec.threads() &&
-           detail::AttentionBackwardScratch<A>::parts(s) > 1;
+    return exec.threads() > 1 && s.batch * s.heads < 4 * exec.threads() && Scratch::parts(s) > 1;
   }
 };
 

@@ -232,6 +232,17 @@ struct GemmFinish {
     for (std::int64_t j = 0; j < count; j += lanes) {
       const std::int64_t n = count - j;
       const simd::Vec<A> shift = bias ? simd::load<A>(bias + column + j, n) : simd::Vec<A>{};
+      // What most products end with, without a question for each register.
+      if (alpha == A{1} && beta == A{0} && !pre && n >= lanes) {
+        TC* out = c + row * c_stride + column + j;
+        if (bias)
+          for (std::int64_t i = 0; i < row_count; ++i)
+            simd::store<A>(out + i * c_stride, activate<Act, A>(simd::load<A>(block + i * columns + j) + shift));
+        else
+          for (std::int64_t i = 0; i < row_count; ++i)
+            simd::store<A>(out + i * c_stride, activate<Act, A>(simd::load<A>(block + i * columns + j)));
+        continue;
+      }
       for (std::int64_t i = 0; i < row_count; ++i) {
         simd::Vec<A> x = simd::load<A>(block + i * columns + j) * alpha;
         TC* out = c + (row + i) * c_stride + column + j;
@@ -446,7 +457,7 @@ struct TileGemmProblem {
           const bool is_copied = i >= copied_from;
           amx::multiply_block(sizes.steps, is_copied ? copied : a + i * a_stride,
                               (is_copied ? padded : a_stride) * static_cast<std::int64_t>(sizeof(bfloat16)), panel,
-                              sums);
+                              sums, amx::block_columns);
           finish(sums, i, column, std::min(amx::block_rows, last - i), columns);
         }
       }

@@ -83,9 +83,10 @@ SEGUE_FORCE_INLINE void multiply_add() {
   asm volatile("tdpbf16ps {%%tmm%c2, %%tmm%c1, %%tmm%c0|tmm%c0, tmm%c1, tmm%c2}" ::"i"(Sum), "i"(Left), "i"(Right));
 }
 
-/// sums (32 x 32, packed) = a · b over `steps` tiles of steps. Rows of a are `a_row` bytes apart; b is packed by
-/// `pack_columns`.
-inline void multiply_block(std::int64_t steps, const bfloat16* a, std::int64_t a_row, const bfloat16* b, float* sums) {
+/// sums (32 x 32, rows `sums_row` elements apart) = a · b over `steps` tiles of steps. Rows of a are `a_row` bytes
+/// apart; b is packed by `pack_columns`.
+inline void multiply_block(std::int64_t steps, const bfloat16* a, std::int64_t a_row, const bfloat16* b, float* sums,
+                           std::int64_t sums_row) {
   const auto* upper = reinterpret_cast<const char*>(a);
   const char* lower = upper + tile_rows * a_row;
   clear<0>(), clear<1>(), clear<2>(), clear<3>();
@@ -99,10 +100,10 @@ inline void multiply_block(std::int64_t steps, const bfloat16* a, std::int64_t a
     multiply_add<2, 5, 6>();
     multiply_add<3, 5, 7>();
   }
-  constexpr std::int64_t row = block_columns * sizeof(float);
+  const std::int64_t row = sums_row * static_cast<std::int64_t>(sizeof(float));
   store<0>(sums, row), store<1>(sums + tile_columns, row);
-  store<2>(sums + tile_rows * block_columns, row);
-  store<3>(sums + tile_rows * block_columns + tile_columns, row);
+  store<2>(sums + tile_rows * sums_row, row);
+  store<3>(sums + tile_rows * sums_row + tile_columns, row);
 }
 
 /// The first n of 16 elements, then zeros, each with room for a partner.
