@@ -179,6 +179,7 @@ TEMPLATE_TEST_CASE("attention over 16-bit elements at the edges of tiles", "[att
     verify_attention<T>({1, 260, 1, 2, d - 3});
   }
   verify_attention<T>({1, 3, 5, 1, 264});
+  verify_attention<T>({2, 300, 600, 1, 64}, true);
 }
 
 TEST_CASE("attention skips the keys that the mask hides", "[attention]") {

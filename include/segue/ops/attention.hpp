@@ -74,7 +74,8 @@ namespace ops {
 /// receives log Σ exp(scale · q · k), which the backward needs. The last axis is contiguous, other strides are free
 /// (slices of a fused projection, heads in any place).
 /// A query that sees no key gives out = 0 and lse = -inf.
-/// Dtypes: one element type, softmax and sums in `Accum`. Aliasing: out overlaps nothing else.
+/// Dtypes: one element type, softmax and sums in `Accum`; probabilities of 16-bit elements may be rounded to that type
+/// before they are multiplied, and gradients of scores likewise. Aliasing: out overlaps nothing else.
 /// The score matrix is never stored; keys are visited in blocks with a running maximum (Milakov & Gimelshein,
 /// arXiv:1805.02867; Dao et al., arXiv:2205.14135).
 /// Determinism: a query's bits depend on its row of q and its sample's keys; not on threads, batch or other queries.

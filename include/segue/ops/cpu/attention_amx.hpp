@@ -25,8 +25,8 @@ struct AmxAttention {
   static constexpr std::int64_t rows = amx::block_rows;  // of a block of sums, as many as its columns
   static_assert(amx::block_rows == amx::block_columns);
 
-  /// Few keys, as of a text of one token, leave most of a tile empty.
-  static bool pays(const ops::AttentionShape& s) { return s.keys >= amx::tile_rows && amx::available(); }
+  /// Few keys, as of a text of one token, or few channels leave most of a tile empty.
+  static bool pays(const ops::AttentionShape& s) { return s.keys >= rows && s.head_dim >= rows && amx::available(); }
 
   static constexpr std::int64_t padded(std::int64_t n) { return ceil_div(n, rows) * rows; }
   static bfloat16* take(ScratchCursor<float>& cursor, std::int64_t elements) {
@@ -105,19 +105,22 @@ struct AmxAttentionForward : AmxAttention {
     std::fill_n(maximum, rows, -infinity);
     std::fill_n(sum, rows, 0.0f);
     alignas(64) float product[static_cast<std::size_t>(rows * rows)];
+    // Added to a register of scores from the right place on it takes out keys that are not there.
+    alignas(64) float absent[static_cast<std::size_t>(2 * lanes)] = {};
+    std::fill_n(absent + lanes, lanes, -infinity);
 
+    // Rows of queries that are not there are multiplied, whatever they hold, and never read.
     for (std::int64_t key = 0; key < keys; key += key_chunk) {
       const std::int64_t count = std::min(key_chunk, keys - key), wide = padded(count);
       for (std::int64_t j = 0; j < wide; j += rows)
         multiply(channels, left, k + (key + j) * channels, scores + j, key_chunk);
-      for (std::int64_t i = 0; i < rows; ++i) {
+      for (std::int64_t i = 0; i < queries; ++i) {
         float* s = scores + i * key_chunk;
-        for (std::int64_t j = 0; j < wide; j += lanes)
-          simd::store<float>(s + j, simd::load<float>(s + j) * (scale * log2e));
-        std::fill(s + count, s + wide, -infinity);
         V top = simd::broadcast(maximum[i]);
         for (std::int64_t j = 0; j < wide; j += lanes) {
-          const V x = simd::load<float>(s + j);
+          const V x = simd::load<float>(s + j) * (scale * log2e) +
+                      simd::load<float>(absent + std::clamp<std::int64_t>(j + lanes - count, 0, lanes));
+          simd::store<float>(s + j, x);
           top = x > top ? x : top;
         }
         float m = static_cast<float>(top[0]);
@@ -134,7 +137,7 @@ struct AmxAttentionForward : AmxAttention {
       }
       for (std::int64_t c = 0; c < channels; c += rows) {
         multiply(wide, {p, key_chunk}, v + key * channels + c * wide, product, rows);
-        for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t i = 0; i < queries; ++i)
           for (std::int64_t j = 0; j < rows; j += lanes) {
             float* at = o + i * channels + c + j;
             const V x = simd::load<float>(product + i * rows + j);
