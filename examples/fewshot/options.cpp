@@ -95,7 +95,7 @@ example::CommandLine<Options> command_line() {
   c.text("--device", "NAME", "cpu or cuda: examples/run.sh builds the program for it, for the CPU by default",
          &Options::device);
   c.text("--precision", "NAME",
-         "fp32 or bf16 on a CPU (default fp32; bf16 takes half the time where there is AMX), bf16 on a GPU",
+         "fp32 or bf16 on a CPU (default fp32; bf16 takes less than half the time with AMX), bf16 on a GPU",
          &Options::precision);
   c.number("--threads", "N", "threads (default: all); results do not depend on it", &Options::threads, 1, 4096);
   c.number("--checkpoint-every", "N", "steps between checkpoints (default 50)", &Options::checkpoint_every, 1,
