@@ -12,6 +12,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -88,6 +91,17 @@ inline void write_all(int fd, const std::byte* data, std::size_t size, std::stri
 }
 
 }  // namespace detail
+
+/// Asks the system for a part of the processor's state that it keeps only for processes that ask, by the number that
+/// XCR0 has for it. Costs a system call.
+inline bool request_processor_state([[maybe_unused]] int component) noexcept {
+#if defined(__linux__) && defined(__x86_64__)
+  constexpr long request = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  return ::syscall(SYS_arch_prctl, request, static_cast<long>(component)) == 0;
+#else
+  return false;
+#endif
+}
 
 /// Zeroed pages of the process's own, which `unmap_memory` gives back to the system at once; null when there are none.
 /// Two MiB and more begin on a large page and ask for such pages: products walk through more small pages than a

@@ -9,13 +9,12 @@
 #include <cstring>
 
 #include "segue/core/dtype.hpp"
+#include "segue/core/posix.hpp"
 #include "segue/ops/cpu/simd.hpp"
 
 // clang up to 14 spells them without the second underscore.
 #if defined(__x86_64__) && defined(__linux__) && defined(__AVX512F__) && \
     (defined(__AMX_TILE__) || defined(__AMXTILE__)) && (defined(__AMX_BF16__) || defined(__AMXBF16__))
-#include <sys/syscall.h>
-#include <unistd.h>
 #define SEGUE_COMPILED_FOR_AMX 1
 #else
 #define SEGUE_COMPILED_FOR_AMX 0
@@ -41,8 +40,7 @@ inline constexpr std::int64_t block_rows = 2 * tile_rows, block_columns = 2 * ti
 
 /// Whether the system lets this process use tiles. Asked once: the answer holds for every thread.
 inline bool available() {
-  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  static const bool granted = ::syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+  static const bool granted = request_processor_state(18);  // XFEATURE_XTILEDATA
   return granted;
 }
 
