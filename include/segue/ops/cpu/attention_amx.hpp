@@ -185,10 +185,6 @@ struct AmxAttentionBackwardScratch : AmxAttention {
 
   /// Elements of one share of dq: rows of queries.
   static std::int64_t share(const ops::AttentionShape& s) { return padded(s.queries) * padded(s.head_dim); }
-  /// Into how many parts the keys are cut, each with its own share of dq.
-  static std::int64_t parts(const ops::AttentionShape& s) {
-    return std::clamp<std::int64_t>(ceil_div(s.keys, 256), 1, 4);
-  }
 };
 
 /// The backward of one sample and head.
@@ -218,12 +214,8 @@ struct AmxAttentionBackwardHead {
                             count, d);
     }
     for (std::int64_t i = 0; i < Scratch::padded(n); ++i) {
-      V sum{};
-      if (i < n)
-        for (std::int64_t c = 0; c < d; c += lanes)
-          sum += simd::load<float>(out.data + i * out.stride + c, d - c) *
-                 simd::load<float>(dout.data + i * dout.stride + c, d - c);
-      scratch.delta[i] = simd::horizontal_sum<float>(sum);
+      scratch.delta[i] =
+          i < n ? row_product<float>(out.data + i * out.stride, dout.data + i * dout.stride, d) : float{0};
       scratch.lse[i] = i < n ? lse[i] * 1.44269504088896341f : 0.0f;
     }
   }
@@ -231,7 +223,7 @@ struct AmxAttentionBackwardHead {
   /// Part `part` of the keys: writes their dk and dv, and this part's share of dq.
   void run(std::int64_t part, float* dq) const {
     const amx::Tiles tiles;
-    const std::int64_t parts = Scratch::parts(shape), blocks = ceil_div(keys, Scratch::key_block);
+    const std::int64_t parts = attention_parts(shape), blocks = ceil_div(keys, Scratch::key_block);
     const std::int64_t first = blocks * part / parts, last = blocks * (part + 1) / parts;
     if (need_dq && first == last) std::fill_n(dq, Scratch::share(shape), 0.0f);
     for (std::int64_t b = first; b < last; ++b) {
@@ -247,7 +239,7 @@ struct AmxAttentionBackwardHead {
       for (std::int64_t c = 0; c < d; c += lanes) {
         const float* at = shares + i * channels + c;
         V sum = simd::load<float>(at);
-        for (std::int64_t part = 1; part < Scratch::parts(shape); ++part) sum += simd::load<float>(at + part * share);
+        for (std::int64_t part = 1; part < attention_parts(shape); ++part) sum += simd::load<float>(at + part * share);
         simd::store<float>(dq.data + i * dq.stride + c, sum * scale, d - c);
       }
   }
@@ -296,11 +288,8 @@ struct AmxAttentionBackwardHead {
         simd::store<float>(ds + i * chunk + at, probability * weight);
       }
     // Keys that are not there: their rows of dk and dv are not stored, but they are steps of dq.
-    if (count < rows) {
-      const std::size_t bytes = static_cast<std::size_t>((rows - count) * chunk) * sizeof(bfloat16);
-      std::memset(static_cast<void*>(ds + count * chunk), 0, bytes);
-      std::memset(static_cast<void*>(scratch.p + count * chunk), 0, bytes);
-    }
+    std::memset(static_cast<void*>(ds + count * chunk), 0,
+                static_cast<std::size_t>((rows - count) * chunk) * sizeof(bfloat16));
     for (std::int64_t c = 0; c < channels; c += rows) {
       const std::int64_t packed = query * channels + c * queries, sums = row * channels + c;
       if (dv.data)

@@ -56,10 +56,6 @@ struct AttentionBackwardScratch {
   static std::int64_t share(const ops::AttentionShape& s) {
     return Blocking::round_up(s.queries, Blocking::columns) * Blocking::tile_rows(s.head_dim);
   }
-  /// Into how many parts the keys are cut, each with its own share of dq.
-  static std::int64_t parts(const ops::AttentionShape& s) {
-    return std::clamp<std::int64_t>(ceil_div(s.keys, 256), 1, 4);
-  }
 };
 
 /// The backward of one sample and head.
@@ -88,19 +84,14 @@ struct AttentionBackwardHead {
     if (dk.data) pack_channels<static_cast<int>(columns)>(scratch.q_channels, q, n, d);
     if (dv.data) pack_channels<static_cast<int>(columns)>(scratch.dout_channels, dout, n, d);
     for (std::int64_t i = 0; i < Blocking::round_up(n, columns); ++i) {
-      V sum = V{};
-      if (i < n)
-        for (std::int64_t c = 0; c < d; c += lanes)
-          sum += simd::load<A>(out.data + i * out.stride + c, d - c) *
-                 simd::load<A>(dout.data + i * dout.stride + c, d - c);
-      scratch.delta[i] = simd::horizontal_sum<A>(sum);
+      scratch.delta[i] = i < n ? row_product<A>(out.data + i * out.stride, dout.data + i * dout.stride, d) : A{0};
       scratch.lse[i] = i < n ? lse[i] * log2e : A{0};
     }
   }
 
   /// Part `part` of the keys: writes their dk and dv, and this part's share of dq.
   void run(std::int64_t part, A* dq) const {
-    const std::int64_t parts = Scratch::parts(shape);
+    const std::int64_t parts = attention_parts(shape);
     const std::int64_t block = Blocking::key_block(keys, Scratch::key_limit), blocks = ceil_div(keys, block);
     const std::int64_t first = blocks * part / parts, last = blocks * (part + 1) / parts;
     if (need_dq && first == last) std::fill_n(dq, Scratch::share(shape), A{0});
@@ -169,7 +160,8 @@ struct AttentionBackwardHead {
     const std::int64_t share = Scratch::share(shape), tile = Blocking::tile_rows(shape.head_dim) * columns;
     for (std::int64_t i = 0; i < share; i += lanes) {
       V sum = simd::load<A>(shares + i);
-      for (std::int64_t part = 1; part < Scratch::parts(shape); ++part) sum += simd::load<A>(shares + part * share + i);
+      for (std::int64_t part = 1; part < attention_parts(shape); ++part)
+        sum += simd::load<A>(shares + part * share + i);
       simd::store<A>(shares + i, sum * scale);
     }
     for (std::int64_t query = 0; query < shape.queries; query += columns)
@@ -225,8 +217,9 @@ struct Kernel<op::AttentionBackward, Cpu> {
       using Scratch = typename Head::Scratch;
       detail::ScratchCursor<A> cursor;
       Scratch(cursor, s);
-      const std::int64_t owners = split_keys<Scratch>(exec, s) ? s.batch * s.heads : std::int64_t{exec.threads()};
-      return static_cast<std::size_t>(exec.threads() * cursor.used() + owners * Scratch::parts(s) * Scratch::share(s)) *
+      const std::int64_t owners = split_keys(exec, s) ? s.batch * s.heads : std::int64_t{exec.threads()};
+      return static_cast<std::size_t>(exec.threads() * cursor.used() +
+                                      owners * detail::attention_parts(s) * Scratch::share(s)) *
                  sizeof(A) +
              64;
     });
@@ -256,7 +249,7 @@ struct Kernel<op::AttentionBackward, Cpu> {
     Scratch(counter, s);
     A* base = detail::align_scratch<A>(bytes.data_handle());
     A* shares = base + exec.threads() * counter.used();
-    const std::int64_t share = Scratch::share(s), parts = Scratch::parts(s), pairs = s.batch * s.heads;
+    const std::int64_t share = Scratch::share(s), parts = detail::attention_parts(s), pairs = s.batch * s.heads;
 
     const auto open = [&](const Scratch& scratch, std::int64_t pair, bool gather) {
       const std::int64_t sample = pair / s.heads, head = pair % s.heads;
@@ -292,7 +285,7 @@ struct Kernel<op::AttentionBackward, Cpu> {
     };
 
     const std::int64_t pair_work = std::max<std::int64_t>(1, s.queries * s.keys * s.head_dim);
-    if (split_keys<Scratch>(exec, s)) {
+    if (split_keys(exec, s)) {
       detail::parallel_ranges_for(exec, pairs * parts, [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
         const Scratch scratch = scratch_of(range);
         for (std::int64_t unit = begin; unit < end;) {
@@ -323,9 +316,8 @@ struct Kernel<op::AttentionBackward, Cpu> {
   }
 
   /// With few heads a thread the parts of the keys are shared out too; the shares of dq must then wait for each other.
-  template <class Scratch>
   static bool split_keys(const Exec<Cpu>& exec, const ops::AttentionShape& s) {
-    return exec.threads() > 1 && s.batch * s.heads < 4 * exec.threads() && Scratch::parts(s) > 1;
+    return exec.threads() > 1 && s.batch * s.heads < 4 * exec.threads() && detail::attention_parts(s) > 1;
   }
 };
 

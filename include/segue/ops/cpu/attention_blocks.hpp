@@ -101,6 +101,19 @@ void store_transposed(const A* tile, HeadRows<T> out, std::int64_t queries, std:
     }
 }
 
+/// Σ a · b over the channels of one row each, as the gradients of a softmax need it of out and dout.
+template <class A, class T>
+A row_product(const T* a, const T* b, std::int64_t d) {
+  simd::Vec<A> sum{};
+  for (std::int64_t c = 0; c < d; c += simd::lanes<A>) sum += simd::load<A>(a + c, d - c) * simd::load<A>(b + c, d - c);
+  return simd::horizontal_sum<A>(sum);
+}
+
+/// Into how many parts the backward cuts the keys, each with its own share of dq.
+inline std::int64_t attention_parts(const ops::AttentionShape& s) {
+  return std::clamp<std::int64_t>(ceil_div(s.keys, 256), 1, 4);
+}
+
 /// Copies the rows of the keys that the mask shows, in order; the others take no part in any product.
 /// Returns how many there are.
 template <class T>
