@@ -73,7 +73,7 @@ Extent extent_of(std::int64_t argument) {
 
 void wan_lora64_step(benchmark::State& state) {
   Setup s(extent_of(state.range(0)));
-  s.ctx.set_recompute(static_cast<Recompute>(state.range(1)));
+  s.ctx.set_recompute(static_cast<Recompute>(state.range(1)), static_cast<int>(state.range(2)));
   train::Trainer trainer(s.ctx, s.model, s.source, train::FlowMatchingObjective<>{}, options());
   bench::Timer timer(s.exec);
   for (int i = 0; i < 3; ++i) trainer.step();
@@ -111,12 +111,19 @@ void wan_forward_merged(benchmark::State& state) {
 }
 
 BENCHMARK(wan_lora64_step)
-    ->ArgNames({"clip", "recompute"})
-    ->ArgsProduct({{50, 240}, {0, 1, 2}})
-    ->Args({480, 1})
+    ->ArgNames({"clip", "recompute", "every"})
+    ->ArgsProduct({{50, 240}, {0, 1, 2}, {1}})
+    ->Args({480, 1, 1})
+    ->Args({480, 1, 3})
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
-BENCHMARK(wan_forward_merged)->ArgName("clip")->Arg(50)->Arg(240)->Arg(480)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(wan_forward_merged)
+    ->ArgName("clip")
+    ->Arg(50)
+    ->Arg(240)
+    ->Arg(480)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 

@@ -63,21 +63,22 @@ class Context {
   bool recording() const { return recording_; }
   Recompute recompute() const { return recompute_; }
   int recompute_every() const { return recompute_every_; }
-  /// @param every with `Recompute::block`, that every so many blocks one is run again and the others keep recipes.
+  /// @param every that of every so many blocks of a model one recomputes what `level` says and the others what the
+  /// level
+  ///              before it says: with `block` one is run again and the others keep recipes, with `cheap` one keeps
+  ///              recipes and the others everything.
   void set_recompute(Recompute level, int every = 1) {
     if (every < 1) throw_input("Context::set_recompute", "every", std::to_string(every), "1 or more");
     recompute_ = level;
     recompute_every_ = every;
   }
   /// Whether block number `i` of a model is to be run again in the backward.
-  bool reruns_block(std::size_t i) const {
-    return recompute_ == Recompute::block && i % static_cast<std::size_t>(recompute_every_) == 0;
-  }
+  bool reruns_block(std::size_t i) const { return recompute_ == Recompute::block && is_turn(i); }
   /// Which slot of stacked adapters each sample of the batch uses; empty: slot 0 for all. The caller keeps the array
   /// alive until the backward ran.
   std::span<const std::int32_t> sample_slots() const { return sample_slots_; }
   void set_sample_slots(std::span<const std::int32_t> slots) { sample_slots_ = slots; }
-  bool keeps_recipes() const { return recompute_ != Recompute::none; }
+  bool keeps_recipes() const { return recompute_ != Recompute::none && !keeps_all_; }
 
   template <class T, int Rank>
   Tensor<T, Rank, Space> empty(const Shape<Rank>& shape) {
@@ -166,6 +167,10 @@ class Context {
   friend class TapeScope;
   template <PolicyLike>
   friend class Unrecorded;
+  template <PolicyLike>
+  friend class InBlock;
+
+  bool is_turn(std::size_t i) const { return i % static_cast<std::size_t>(recompute_every_) == 0; }
 
   Exec<Device>* exec_;
   Tape own_;
@@ -175,7 +180,23 @@ class Context {
   mutable bool skipped_ = false;  // a node was not recorded since `recording_` is false
   Recompute recompute_ = Recompute::cheap;
   int recompute_every_ = 1;
+  bool keeps_all_ = false;  // of the block that is running
   std::span<const std::int32_t> sample_slots_{};
+};
+
+/// Block number `i` of a model runs while it lives.
+template <PolicyLike P>
+class InBlock {
+ public:
+  InBlock(Context<P>& ctx, std::size_t i)
+      : ctx_(ctx), before_(std::exchange(ctx.keeps_all_, ctx.recompute_ == Recompute::cheap && !ctx.is_turn(i))) {}
+  ~InBlock() { ctx_.keeps_all_ = before_; }
+  InBlock(const InBlock&) = delete;
+  InBlock& operator=(const InBlock&) = delete;
+
+ private:
+  Context<P>& ctx_;
+  bool before_;
 };
 
 /// No gradients are wanted while it lives: nothing is recorded, and layers behave as in inference.

@@ -90,6 +90,7 @@ class Wan {
     auto x = patch_embedding_(ctx, lift_value(functional::patchify<Patches>(ctx, hidden, patch)));
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       const Block& block = blocks_[i];
+      const InBlock<P> scope(ctx, i);
       const auto run = [&block, tokens, rope](C& c, const auto& bx, const auto& btext, const auto& btime,
                                               const auto&... bimage) {
         return block(c, bx, btext, btime, tokens, rope, bimage...);

@@ -53,8 +53,8 @@ Plan plan(Exec<Device>& exec, F&& f) {
 
 /// What a step keeps for its backward, and what it then needs.
 struct RecomputeChoice {
-  Recompute level = Recompute::cheap;
-  int every = 1;  ///< with `Recompute::block`: one of so many blocks is run again
+  Recompute level = Recompute::none;
+  int every = 1;  ///< one of so many blocks recomputes what the level says, as `Context::set_recompute` takes it
   Plan plan{};
 };
 
@@ -83,19 +83,23 @@ inline void require_fits(const Plan& plan, std::size_t budget, std::string_view 
                 "at most " + bytes_text(budget) + ": a smaller batch, or recomputing whole blocks, needs less");
 }
 
-/// Sets the context to the fastest way of keeping activations whose plan of `f()` fits into `budget` bytes: recipes
-/// first, then ever more blocks that are run again. `f` is what `plan` takes.
+/// Sets the context to the fastest way of keeping activations whose plan of `f()` fits into `budget` bytes: everything
+/// first, then ever more blocks that keep recipes, then ever more that are run again. `f` is what `plan` takes.
 /// @throws InputError with the numbers if not even running all blocks again fits.
 template <PolicyLike P, class F>
 RecomputeChoice choose_recompute(Context<P>& ctx, std::size_t budget, F&& f) {
   RecomputeChoice choice;
-  for (const int every : {0, 8, 4, 3, 2, 1}) {
-    choice.level = every == 0 ? Recompute::cheap : Recompute::block;
-    choice.every = every == 0 ? 1 : every;
-    ctx.set_recompute(choice.level, choice.every);
+  const auto fits = [&](Recompute level, int every) {
+    choice.level = level;
+    choice.every = every;
+    ctx.set_recompute(level, every);
     choice.plan = plan(ctx.exec(), f);
-    if (choice.plan.reserved_bytes <= budget) return choice;
-  }
+    return choice.plan.reserved_bytes <= budget;
+  };
+  if (fits(Recompute::none, 1)) return choice;
+  for (const Recompute level : {Recompute::cheap, Recompute::block})
+    for (const int every : {8, 4, 3, 2, 1})
+      if (fits(level, every)) return choice;
   throw_input("choose_recompute", "the memory that a step needs", bytes_text(choice.plan.reserved_bytes),
               "at most " + bytes_text(budget) + ": even with every block run again; a smaller batch needs less");
 }

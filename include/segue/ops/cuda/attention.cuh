@@ -73,7 +73,8 @@ Arguments attention_arguments(const ops::AttentionShape& s, const View<const T, 
 /// How the backward's work is cut, and where in scratch its parts lie. What decides the order of sums depends on one
 /// sample and the device alone, not on the batch.
 struct AttentionBackwardPlan {
-  std::int64_t query_tiles = 0, key_tiles = 0, splits = 1, split_tiles = 0, near_pairs = 1, padded_queries = 0;
+  std::int64_t query_tiles = 0, key_tiles = 0, near_pairs = 1, padded_queries = 0;
+  std::int64_t whole_heads = 0, splits = 1, split_tiles = 0;  ///< the other heads' queries are cut into splits
   std::size_t lse = 0, delta = 0, counters = 0, dq = 0, dk = 0, dv = 0, bytes = 0;
 
   template <class T>
@@ -101,27 +102,47 @@ struct AttentionBackwardPlan {
   }
 
  private:
-  /// Chooses the splits of the queries by a model of the time, in tiles of queries.
+  /// Chooses the splits of the queries, and of how many heads, by a model of the time, in tiles of queries.
   void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t dk_tile_bytes) {
     constexpr std::int64_t part_bytes = std::int64_t{128} << 20;  // what parts of one sample may take
-    const std::int64_t units = heads * key_tiles, abreast = std::max<std::int64_t>(1, std::min(near_pairs, heads));
+    const std::int64_t processors = exec.multiprocessors();
     double best = 0;
-    for (std::int64_t n = 1; n == 1 || n <= std::min<std::int64_t>(query_tiles, 32); ++n) {
-      const std::int64_t tiles = ceil_div(query_tiles, n), bytes_of_parts = n > 1 ? 2 * n * units * dk_tile_bytes : 0;
-      if (n > 1 && (ceil_div(query_tiles, tiles) != n || bytes_of_parts > part_bytes)) continue;
-      // Waves of blocks, each with a start and an end; blocks that wait for each other; parts written and read, some
+    const auto consider = [&](std::int64_t whole, std::int64_t n) {
+      const std::int64_t tiles = ceil_div(query_tiles, n), longs = whole * key_tiles;
+      const std::int64_t shorts = (heads - whole) * key_tiles * n, bytes_of_parts = 2 * shorts * dk_tile_bytes;
+      if (n > 1 && (ceil_div(query_tiles, tiles) != n || bytes_of_parts > part_bytes)) return;
+      // Units with a start and an end each; those that wait for each other when all begin; parts written and read, some
       // 8 MB in the time of a tile.
-      const std::int64_t at_once = std::min<std::int64_t>(units * n, exec.multiprocessors());
-      const std::int64_t in_line = ceil_div(at_once, abreast * n) - 1;
-      const double waves = static_cast<double>(ceil_div(units * n, exec.multiprocessors()));
-      const double cost = waves * static_cast<double>(tiles + 1) +
-                          0.8 * static_cast<double>(std::min(in_line, key_tiles - 1)) +
-                          static_cast<double>(bytes_of_parts) / 8e6;
-      if (n > 1 && cost >= best) continue;
+      const std::int64_t at_once = std::min(whole > 0 ? longs : shorts, processors);
+      const std::int64_t abreast =
+          std::max<std::int64_t>(1, whole > 0 ? std::min(near_pairs, whole) : std::min(near_pairs, heads) * n);
+      const std::int64_t in_line = std::min(ceil_div(at_once, abreast), key_tiles) - 1;
+      const double waits = 0.8 * static_cast<double>(in_line) + static_cast<double>(bytes_of_parts) / 8e6;
+      if (best > 0 && waits >= best) return;
+      const double cost = waits + static_cast<double>(end_of(processors, longs, query_tiles + 1, shorts, tiles + 1));
+      if (best > 0 && cost >= best) return;
       best = cost;
-      splits = n;
-      split_tiles = tiles;
-    }
+      whole_heads = whole, splits = n, split_tiles = tiles;
+    };
+    consider(heads, 1);
+    for (std::int64_t n = 2; n <= std::min<std::int64_t>(query_tiles, 32); ++n)
+      for (std::int64_t whole = 0; whole < heads; ++whole) consider(whole, n);
+  }
+
+  /// When the last of `longs` units of `length` and then `shorts` units of `piece` is done, if whoever is free takes
+  /// the next one.
+  static std::int64_t end_of(std::int64_t processors, std::int64_t longs, std::int64_t length, std::int64_t shorts,
+                             std::int64_t piece) {
+    const std::int64_t begin = longs / processors * length, late = longs % processors;
+    const std::int64_t late_begin = begin + (late > 0 ? length : 0);
+    const auto done_by = [&](std::int64_t t) {
+      return (processors - late) * ((t - begin) / piece) + late * ((t - late_begin) / piece);
+    };
+    // Nobody ends sooner than if all ended together; from there on, from one end of a unit to the next.
+    std::int64_t t = std::max(late_begin, begin + (shorts * piece + late * length) / processors);
+    while (done_by(t) < shorts)
+      t = std::min(begin + ((t - begin) / piece + 1) * piece, late_begin + ((t - late_begin) / piece + 1) * piece);
+    return t;
   }
 
   template <class A>
@@ -137,8 +158,9 @@ struct AttentionBackwardPlan {
     delta = take(pairs * padded_queries * size);
     counters = take((1 + pairs * key_tiles * splits) * 4);
     dq = take(key_tiles > 1 ? pairs * query_tiles * dq_tile * size : 0);
-    dk = take(splits > 1 ? splits * pairs * key_tiles * dk_tile * size : 0);
-    dv = take(splits > 1 ? splits * pairs * key_tiles * dk_tile * size : 0);
+    const std::int64_t parts = splits > 1 ? splits * s.batch * (s.heads - whole_heads) * key_tiles : 0;
+    dk = take(parts * dk_tile * size);
+    dv = take(parts * dk_tile * size);
     bytes += 256;  // the start is aligned
   }
 };
@@ -241,7 +263,7 @@ struct Kernel<op::AttentionBackward, Cuda> {
         p.lse = r.rows_lse, p.delta = r.delta;
         p.dq_sums = at(plan.dq), p.dk_parts = at(plan.dk), p.dv_parts = at(plan.dv);
         p.ticket = r.counters, p.progress = r.counters + 1;
-        p.pairs = static_cast<int>(pairs);
+        p.batch = static_cast<int>(s.batch), p.whole_heads = static_cast<int>(plan.whole_heads);
         p.query_tiles = static_cast<int>(plan.query_tiles), p.key_tiles = static_cast<int>(plan.key_tiles);
         p.splits = static_cast<int>(plan.splits), p.split_tiles = static_cast<int>(plan.split_tiles);
         p.near_pairs = static_cast<int>(plan.near_pairs);
@@ -267,13 +289,14 @@ struct Kernel<op::AttentionBackward, Cuda> {
   template <class T, int D>
   static void run_tiles(Exec<Cuda>& exec, const char* op, const kernels::AttentionBackwardArguments<T>& p) {
     using Tile = kernels::AttentionBackwardTile<D>;
-    const std::int64_t units = std::int64_t{p.pairs} * p.key_tiles;
-    launch(exec, op, kernels::attention_backward_tiles<T, D>, dim3(static_cast<unsigned>(units * p.splits)),
+    const std::int64_t whole = std::int64_t{p.batch} * p.whole_heads * p.key_tiles;
+    const std::int64_t cut = std::int64_t{p.batch} * (p.heads - p.whole_heads) * p.key_tiles;
+    launch(exec, op, kernels::attention_backward_tiles<T, D>, dim3(static_cast<unsigned>(whole + cut * p.splits)),
            dim3(Tile::threads), Tile::shared_bytes, p);
-    if (p.splits > 1 && (p.dk.data || p.dv.data))
+    if (cut > 0 && (p.dk.data || p.dv.data))
       launch(exec, op, kernels::attention_finish<T, D>,
-             dim3(static_cast<unsigned>(units * (p.dk.data && p.dv.data ? 2 : 1))), dim3(Tile::threads),
-             Tile::key_bytes, p);
+             dim3(static_cast<unsigned>(cut * (p.dk.data && p.dv.data ? 2 : 1))), dim3(Tile::threads), Tile::key_bytes,
+             p);
   }
 };
 

@@ -10,8 +10,10 @@
 // dq needs a sum over the blocks of a head. They add to a float buffer one after the other, in the order of their keys,
 // and the last writes the result: a block waits before each tile of queries until its predecessor is through with it.
 // Blocks take their work from a counter, so whoever is waited for has begun earlier and is running; all blocks walk in
-// the same direction, so they wait at the start and then follow each other. Where keys are few, the queries are cut
-// into splits with sums of dk and dv each, which `attention_finish` adds in order.
+// the same direction, so they wait at the start and then follow each other. Where units are few, or in the end too few
+// to keep all multiprocessors busy, the queries of all heads or of each sample's last ones are cut into splits with
+// sums of dk and dv each, which `attention_finish` adds in order. Whole heads come first, so that short units fill the
+// end.
 //
 // Warps wait for each other as little as they can, so that some multiply while others take exponentials: probabilities
 // pass only between the warps of a group, which own the same 32 keys; dq, which needs everybody's, is made one tile
@@ -27,11 +29,30 @@ struct AttentionBackwardArguments {
   std::int64_t mask_batch;
   const float *lse, *delta;     ///< (pairs, query tiles · 64); lse in base 2, +inf where nothing is seen
   float* dq_sums;               ///< (pairs, query tiles, a tile in the order of its threads)
-  float *dk_parts, *dv_parts;   ///< (splits, pairs, key tiles, likewise)
+  float *dk_parts, *dv_parts;   ///< (splits, pairs that are cut, key tiles, likewise)
   unsigned *ticket, *progress;  ///< next unit of work; of each unit: tiles of queries done
-  int queries, keys, heads, head_dim, pairs, query_tiles, key_tiles, splits, split_tiles;
-  int near_pairs;        ///< heads of samples that are worked on side by side
-  float scale, scale_2;  ///< of scores, and of scores in base 2
+  int queries, keys, heads, head_dim, batch, query_tiles, key_tiles;
+  int whole_heads;          ///< of each sample, whose queries are not cut; the others' are, into
+  int splits, split_tiles;  ///< so many parts of so many tiles
+  int near_pairs;           ///< heads of samples that are worked on side by side
+  float scale, scale_2;     ///< of scores, and of scores in base 2
+};
+
+/// Heads of all samples whose queries are cut alike, in the order in which they are worked on.
+struct AttentionPairs {
+  int first_head, heads, count;
+
+  template <class T>
+  __device__ static AttentionPairs whole(const AttentionBackwardArguments<T>& p) {
+    return {0, p.whole_heads, p.batch * p.whole_heads};
+  }
+  template <class T>
+  __device__ static AttentionPairs cut(const AttentionBackwardArguments<T>& p) {
+    const int heads = p.heads - p.whole_heads;
+    return {p.whole_heads, heads, p.batch * heads};
+  }
+  __device__ int sample(int pair) const { return pair / heads; }
+  __device__ int head(int pair) const { return first_head + pair % heads; }
 };
 
 /// Sizes for rows of D elements, and which warp makes which part of each product.
@@ -153,12 +174,20 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
   __syncthreads();
   int unit = static_cast<int>(*slot);
   __syncthreads();
-  const int group_units = p.near_pairs * p.splits * p.key_tiles, first_pair = unit / group_units * p.near_pairs;
+  AttentionPairs pairs = AttentionPairs::whole(p);
+  const bool whole = unit < pairs.count * p.key_tiles;
+  if (!whole) {
+    unit -= pairs.count * p.key_tiles;
+    pairs = AttentionPairs::cut(p);
+  }
+  const int splits = whole ? 1 : p.splits, split_tiles = whole ? p.query_tiles : p.split_tiles;
+  const int group_units = p.near_pairs * splits * p.key_tiles, first_pair = unit / group_units * p.near_pairs;
   unit %= group_units;
-  const int abreast = min(p.near_pairs, p.pairs - first_pair) * p.splits;  // units of one tile of keys
-  const int key_tile = unit / abreast, pair = first_pair + unit % abreast / p.splits, split = unit % abreast % p.splits;
-  const int sample = pair / p.heads, head = pair % p.heads, key = key_tile * N;
-  const int begin = split * p.split_tiles, end = min(begin + p.split_tiles, p.query_tiles);
+  const int abreast = min(p.near_pairs, pairs.count - first_pair) * splits;  // units of one tile of keys
+  const int key_tile = unit / abreast, split = unit % abreast % splits, in_order = first_pair + unit % abreast / splits;
+  const int sample = pairs.sample(in_order), head = pairs.head(in_order), key = key_tile * N;
+  const int pair = sample * p.heads + head;
+  const int begin = split * split_tiles, end = min(begin + split_tiles, p.query_tiles);
   const bool follows = p.dq.data && key_tile > 0, last = key_tile + 1 == p.key_tiles;
   float* const dq_sums = p.dq_sums + std::int64_t{pair} * p.query_tiles * Tile::dq_elements;
   unsigned* const progress = p.progress + (std::int64_t{pair} * p.splits + split) * p.key_tiles + key_tile;
@@ -295,8 +324,9 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
   wait_copies<0>();
   __syncthreads();
   if (thread == 0 && begin < end) store_release(progress, static_cast<unsigned>(end - begin));
-  if (p.splits > 1) {
-    const std::int64_t at = ((std::int64_t{split} * p.pairs + pair) * p.key_tiles + key_tile) * Tile::dk_elements;
+  if (!whole) {
+    const std::int64_t at =
+        ((std::int64_t{split} * pairs.count + in_order) * p.key_tiles + key_tile) * Tile::dk_elements;
     if (p.dk.data) store_sums(dk, p.dk_parts + at, warp.warp, lane);
     if (p.dv.data) store_sums(dv, p.dv_parts + at, warp.warp, lane);
     return;
@@ -319,7 +349,8 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads)
   constexpr int KT = Tile::dk_columns / 8;
   extern __shared__ __align__(1024) unsigned char shared_memory[];
   const unsigned tile = shared_address(shared_memory);
-  const int thread = static_cast<int>(threadIdx.x), units = p.pairs * p.key_tiles;
+  const AttentionPairs pairs = AttentionPairs::cut(p);
+  const int thread = static_cast<int>(threadIdx.x), units = pairs.count * p.key_tiles;
   const AttentionBackwardWarp<D> warp(thread);
   int unit = static_cast<int>(blockIdx.x);
   const bool values = !p.dk.data || unit >= units;
@@ -343,8 +374,8 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads)
   __syncthreads();
   const AttentionRows<T>& rows = values ? p.dv : p.dk;
   const int key = unit % p.key_tiles * Tile::keys, pair = unit / p.key_tiles;
-  TileCopier<T, D, Tile::threads>(thread).template store<Tile::keys>(tile, rows.at(pair / p.heads, key, pair % p.heads),
-                                                                     rows.token, rows.packed, p.head_dim, p.keys - key);
+  TileCopier<T, D, Tile::threads>(thread).template store<Tile::keys>(
+      tile, rows.at(pairs.sample(pair), key, pairs.head(pair)), rows.token, rows.packed, p.head_dim, p.keys - key);
 }
 
 SEGUE_KERNELS_END
