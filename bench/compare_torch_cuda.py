@@ -284,8 +284,10 @@ def models():
             torch.cuda.empty_cache()
             kept = {0: "all kept", 1: "recipes", 2: "blocks run again"}
             for name, found in ours("bench_cuda_models", f"wan_lora64_step/clip:{clip}/").items():
+                level, every = (int(part.split(":")[1]) for part in name.split("/")[2:4])
+                way = kept[level] + (f" in one of {every} blocks" if every > 1 else "")
                 told = {key: found[key] for key in ("launches", "idle_ms") if key in found}
-                report(f"LoRA-64 step, {tokens} tokens, {kept[int(name[-1])]}", found["ms"], theirs, GiB=found["GiB"],
+                report(f"LoRA-64 step, {tokens} tokens, {way}", found["ms"], theirs, GiB=found["GiB"],
                        torch_GiB=torch_gib, **told)
         if "forward" in parts:
             step, forward, blocks = step_of(tokens, checkpointed=False)

@@ -11,7 +11,40 @@ using Device = segue::Cpu;
 
 TEST_CASE("gemm multiplies operands of different types", "[gemm]") {
   SECTION("float by bfloat16 into float") { verify_shapes<float, bfloat16, float>(); }
+  SECTION("bfloat16 by float into float") { verify_shapes<bfloat16, float, float>(); }
+  SECTION("bfloat16 by float16 into bfloat16") { verify_shapes<bfloat16, float16, bfloat16>(); }
   SECTION("float16 by float into bfloat16") { verify_shapes<float16, float, bfloat16>(); }
+}
+
+TEST_CASE("gemm of different types lets non-finite values through and only where they belong", "[gemm]") {
+  verify_not_finite<float, bfloat16>();
+  verify_not_finite<bfloat16, float>();
+  verify_not_finite<float16, bfloat16>();
+}
+
+TEST_CASE("a value that is not finite changes no bit of other rows and columns of gemm", "[gemm]") {
+  Exec<Device> exec;
+  constexpr std::int64_t m = 70, n = 100, k = 90;
+  const auto multiply = [&](std::int64_t row, std::int64_t column) {
+    Values av = support::random_values<float>(m * k, 1), bv = support::random_values<bfloat16>(k * n, 2);
+    if (row >= 0) av[static_cast<std::size_t>(row * k + 5)] = std::numeric_limits<double>::quiet_NaN();
+    if (column >= 0) bv[static_cast<std::size_t>(7 * n + column)] = std::numeric_limits<double>::infinity();
+    const auto a = support::operand<float>(exec, Shape<2>{m, k}, av);
+    const auto b = support::operand<bfloat16>(exec, Shape<2>{k, n}, bv);
+    const auto c = support::poisoned<float>(exec, Shape<2>{m, n});
+    const auto scratch = support::scratch_of(
+        exec, ops::gemm_workspace_bytes<float, bfloat16, float>(exec, m, n, k, Transpose::no, Transpose::no));
+    ops::gemm(exec, a, Transpose::no, b, Transpose::no, c, {}, ops::Epilogue<float, float, typename Device::Space>{},
+              scratch);
+    return support::values_of(c);
+  };
+  const Values clean = multiply(-1, -1), other = multiply(3, 40);
+  std::size_t different = 0;
+  for (std::int64_t i = 0; i < m; ++i)
+    for (std::int64_t j = 0; j < n; ++j)
+      if (i != 3 && j != 40)
+        different += clean[static_cast<std::size_t>(i * n + j)] != other[static_cast<std::size_t>(i * n + j)];
+  CHECK(different == 0);
 }
 
 TEMPLATE_TEST_CASE("gemm packs a b that is larger than its scratch part by part", "[gemm]", float, bfloat16) {
@@ -89,4 +122,42 @@ TEST_CASE("gemm reads skinny operands where they lie with the bits of packed one
       const auto part = multiply(rows, columns);
       CHECK(support::values_of(part) == support::values_of(whole.slice(0, 0, rows).slice(1, 0, columns)));
     }
+}
+
+TEMPLATE_TEST_CASE("gemm with an operand of bfloat16 is as exact as its sums", "[gemm]", float, float16) {
+  using T = TestType;
+  Exec<Device> exec;
+  const auto verify = [&]<class TA, class TB>(Transpose ta, std::int64_t k, double scale) {
+    constexpr std::int64_t m = 67, n = 93;
+    Values av = support::random_values<TA>(m * k, 1);
+    for (double& x : av) x *= scale;
+    const auto a = support::operand<TA>(exec, ta == Transpose::no ? Shape<2>{m, k} : Shape<2>{k, m}, av);
+    const auto b = support::operand<TB>(exec, Shape<2>{n, k}, support::random_values<TB>(k * n, 2));
+    av = support::values_of(a);
+    const Values bv = support::values_of(b);
+    const auto c = support::poisoned<float>(exec, Shape<2>{m, n});
+    const auto scratch =
+        support::scratch_of(exec, ops::gemm_workspace_bytes<TA, TB, float>(exec, m, n, k, ta, Transpose::yes));
+    ops::gemm(exec, a, ta, b, Transpose::yes, c, {}, ops::Epilogue<float, float, typename Device::Space>{}, scratch);
+    const Values got = support::values_of(c);
+    double difference = 0, norm = 0;
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j) {
+        double sum = 0;
+        for (std::int64_t p = 0; p < k; ++p)
+          sum += av[static_cast<std::size_t>(ta == Transpose::no ? i * k + p : p * m + i)] *
+                 bv[static_cast<std::size_t>(j * k + p)];
+        const double apart = got[static_cast<std::size_t>(i * n + j)] - sum;
+        difference += apart * apart;
+        norm += sum * sum;
+      }
+    INFO("k " << k << ", scale " << scale << ", " << std::sqrt(difference / norm));
+    CHECK(std::sqrt(difference / norm) < 8e-7);
+  };
+  for (const Transpose ta : {Transpose::no, Transpose::yes})
+    for (const std::int64_t k : {64, 513, 2100})
+      for (const double scale : std::is_same_v<T, float> ? std::vector<double>{1.0, 1e-24, 1e24} : std::vector{1.0}) {
+        verify.template operator()<T, bfloat16>(ta, k, scale);
+        verify.template operator()<bfloat16, T>(ta, k, scale);
+      }
 }

@@ -36,12 +36,13 @@ struct AmxAttention {
   /// Packs (count, D) rows as columns of a right operand whose steps are channels: a block for each 32 rows.
   static void pack_rows(bfloat16* dst, HeadRows<const bfloat16> x, std::int64_t count, std::int64_t d) {
     for (std::int64_t i = 0; i < count; i += rows, dst += rows * padded(d))
-      amx::pack_columns<true>(dst, x.data + i * x.stride, x.stride, std::min(rows, count - i), d);
+      amx::pack_block<amx::Side::columns_of_b, true>(dst, x.data + i * x.stride, x.stride, std::min(rows, count - i),
+                                                     d);
   }
   /// Packs (count, D) rows as steps of a right operand whose columns are channels: a block for each 32 channels.
   static void pack_steps(bfloat16* dst, HeadRows<const bfloat16> x, std::int64_t count, std::int64_t d) {
     for (std::int64_t c = 0; c < d; c += rows, dst += rows * padded(count))
-      amx::pack_columns<false>(dst, x.data + c, x.stride, std::min(rows, d - c), count);
+      amx::pack_block<amx::Side::columns_of_b, false>(dst, x.data + c, x.stride, std::min(rows, d - c), count);
   }
   /// 32 rows as a left operand: where they lie, if that can be read whole, else copied to `room`.
   static HeadRows<const bfloat16> left_rows(bfloat16* room, HeadRows<const bfloat16> x, std::int64_t count,

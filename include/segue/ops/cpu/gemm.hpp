@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <string>
 
-#include "segue/ops/cpu/gemm_amx.hpp"
 #include "segue/ops/cpu/gemm_kernel.hpp"
+#include "segue/ops/cpu/gemm_tiles.hpp"
 #include "segue/ops/cpu/parallel.hpp"
 #include "segue/ops/gemm.hpp"
 
@@ -135,92 +135,6 @@ struct GemmProblem {
   }
 };
 
-/// Which products go by tiles. Neither sizes nor values play a part, so a row's bits do not depend on the batch.
-template <class TA, class TB, class TC>
-bool gemm_by_tiles() {
-  if constexpr (amx::compiled && std::is_same_v<TA, bfloat16> && std::is_same_v<TB, bfloat16> &&
-                std::is_same_v<Accum<TC>, float>)
-    return amx::available();
-  else
-    return false;
-}
-
-struct TileGemmSizes {
-  std::int64_t m, n, k, steps;  // steps: tiles of K
-  std::int64_t chunk;           // blocks of columns packed at a time
-
-  TileGemmSizes(std::int64_t m_, std::int64_t n_, std::int64_t k_) : m(m_), n(n_), k(k_) {
-    steps = ceil_div(k, amx::tile_steps);
-    const std::int64_t fits = GemmBlocking<float>::packed_elements / std::max<std::int64_t>(1, packed_block());
-    chunk = std::min(ceil_div(n, amx::block_columns), std::max<std::int64_t>(1, fits));
-  }
-  /// Elements of a packed block of columns, and of a copied block of rows.
-  std::int64_t packed_block() const { return amx::block_columns * steps * amx::tile_steps; }
-  std::int64_t rows_block() const { return amx::block_rows * steps * amx::tile_steps; }
-};
-
-#if SEGUE_COMPILED_FOR_AMX
-
-template <class TC, class TBias>
-struct TileGemmProblem {
-  TileGemmSizes sizes;
-  const bfloat16* a;
-  std::int64_t a_stride;
-  bool a_transposed;
-  const bfloat16* b;
-  std::int64_t b_stride;
-  bool b_transposed;
-  GemmFinish<float, TC, TBias> finish;
-
-  /// Blocks of rows that use a panel of b one after the other, while it is in the first-level cache: as many as the
-  /// second one has room for.
-  std::int64_t row_group() const {
-    constexpr std::int64_t elements = std::int64_t{1} << 18;
-    return std::clamp<std::int64_t>(elements / std::max<std::int64_t>(1, sizes.rows_block()), 1, 8);
-  }
-
-  void pack(bfloat16* dst, std::int64_t block) const {
-    const std::int64_t column = block * amx::block_columns, columns = std::min(amx::block_columns, sizes.n - column);
-    if (b_transposed)
-      amx::pack_columns<true>(dst, b + column * b_stride, b_stride, columns, sizes.k);
-    else
-      amx::pack_columns<false>(dst, b + column, b_stride, columns, sizes.k);
-  }
-
-  /// Blocks of rows by blocks of columns, of which packed_b holds those from first_column on.
-  void multiply(const bfloat16* packed_b, std::int64_t first_row, std::int64_t last_row, std::int64_t first_column,
-                std::int64_t last_column, bfloat16* copied) const {
-    const amx::Tiles tiles;
-    alignas(64) float sums[static_cast<std::size_t>(amx::block_rows * amx::block_columns)];
-    static_assert(GemmBlocking<float>::columns == amx::block_columns,
-                  "the end of a product reads blocks of this width");
-    // Tiles are read whole: what would be read beyond an end is copied, with zeros behind it.
-    const bool as_it_lies = !a_transposed && sizes.k % amx::tile_steps == 0;
-    const std::int64_t group = as_it_lies ? row_group() : 1, padded = sizes.steps * amx::tile_steps;
-    for (std::int64_t block = first_row; block < last_row; block += group) {
-      const std::int64_t row = block * amx::block_rows;
-      const std::int64_t last = std::min(sizes.m, std::min(block + group, last_row) * amx::block_rows);
-      const std::int64_t copied_from = as_it_lies ? last / amx::block_rows * amx::block_rows : row;
-      if (copied_from < last)
-        amx::copy_rows(copied, padded, a + copied_from * (a_transposed ? 1 : a_stride), a_stride, a_transposed,
-                       last - copied_from, sizes.k);
-      for (std::int64_t j = first_column; j < last_column; ++j) {
-        const bfloat16* panel = packed_b + (j - first_column) * sizes.packed_block();
-        const std::int64_t column = j * amx::block_columns, columns = std::min(amx::block_columns, sizes.n - column);
-        for (std::int64_t i = row; i < last; i += amx::block_rows) {
-          const bool is_copied = i >= copied_from;
-          amx::multiply_block(sizes.steps, is_copied ? copied : a + i * a_stride,
-                              (is_copied ? padded : a_stride) * static_cast<std::int64_t>(sizeof(bfloat16)), panel,
-                              sums, amx::block_columns);
-          finish(sums, i, column, std::min(amx::block_rows, last - i), columns);
-        }
-      }
-    }
-  }
-};
-
-#endif
-
 }  // namespace detail
 
 template <>
@@ -230,12 +144,8 @@ struct Kernel<op::Gemm, Cpu> {
                                      ops::Transpose, ops::Transpose) {
     using A = Accum<TC>;
     if (m == 0 || n == 0) return 0;
-    if (detail::gemm_by_tiles<TA, TB, TC>()) {
-      const detail::TileGemmSizes sizes(m, n, k);
-      return static_cast<std::size_t>(sizes.chunk * sizes.packed_block() + exec.threads() * sizes.rows_block()) *
-                 sizeof(bfloat16) +
-             alignment;
-    }
+    if (detail::gemm_by_tiles<TA, TB, TC>())
+      return detail::TileGemmSizes<TA, TB>(m, n, k, exec.threads()).bytes() + alignment;
     const detail::GemmSizes<A> sizes(m, n, k);
     const std::int64_t elements = sizes.copies(exec.threads()) * sizes.per_copy() + exec.threads() * sizes.per_thread();
     return static_cast<std::size_t>(elements) * sizeof(A) + alignment;
@@ -260,17 +170,17 @@ struct Kernel<op::Gemm, Cpu> {
     const std::int64_t a_stride = k > 0 ? a.stride(0) : 0, b_stride = k > 0 ? b.stride(0) : 0;
     const auto address = reinterpret_cast<std::uintptr_t>(scratch.data_handle());
     const std::uintptr_t aligned = (address + alignment - 1) / alignment * alignment;
-    if (detail::gemm_by_tiles<TA, TB, TC>()) {
 #if SEGUE_COMPILED_FOR_AMX
-      if constexpr (std::is_same_v<TA, bfloat16> && std::is_same_v<TB, bfloat16> && std::is_same_v<A, float>)
-        by_tiles(exec,
-                 detail::TileGemmProblem<TC, TBias>{detail::TileGemmSizes(m, n, k), a.data_handle(), a_stride,
-                                                    ta == ops::Transpose::yes, b.data_handle(), b_stride,
-                                                    tb == ops::Transpose::yes, finish},
-                 reinterpret_cast<bfloat16*>(aligned));
-#endif
-      return;
+    if constexpr (detail::gemm_has_tiles<TA, TB, TC>) {
+      if (detail::gemm_by_tiles<TA, TB, TC>()) {
+        const detail::TileGemmProblem<TA, TB, TC, TBias> problem{{m, n, k, exec.threads()}, a.data_handle(), a_stride,
+                                                                 ta == ops::Transpose::yes, b.data_handle(), b_stride,
+                                                                 tb == ops::Transpose::yes, finish};
+        problem.run(exec, reinterpret_cast<bfloat16*>(aligned));
+        return;
+      }
     }
+#endif
     const detail::GemmProblem<A, TA, TB, TC, TBias> problem{detail::GemmSizes<A>(m, n, k), a.data_handle(), a_stride,
                                                             ta == ops::Transpose::yes,     b.data_handle(), b_stride,
                                                             tb == ops::Transpose::yes,     finish};
@@ -318,44 +228,6 @@ struct Kernel<op::Gemm, Cpu> {
 
  private:
   static constexpr std::size_t alignment = 64;
-
-#if SEGUE_COMPILED_FOR_AMX
-  template <class TC, class TBias>
-  static void by_tiles(Exec<Cpu>& exec, const detail::TileGemmProblem<TC, TBias>& problem, bfloat16* packed_b) {
-    namespace amx = detail::amx;
-    const detail::TileGemmSizes& sizes = problem.sizes;
-    bfloat16* copied = packed_b + sizes.chunk * sizes.packed_block();
-    const double work = (2.0 * static_cast<double>(sizes.m) + 32) * static_cast<double>(sizes.n * sizes.k);
-    const std::int64_t threads = work < 4e6 ? 1 : exec.threads();
-    const std::int64_t row_blocks = ceil_div(sizes.m, amx::block_rows);
-    const std::int64_t column_blocks = ceil_div(sizes.n, amx::block_columns);
-    for (std::int64_t from = 0; from < column_blocks; from += sizes.chunk) {
-      const std::int64_t to = std::min(column_blocks, from + sizes.chunk);
-      const auto pack = [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t block = begin; block < end; ++block)
-          problem.pack(packed_b + block * sizes.packed_block(), from + block);
-      };
-      if (row_blocks >= 4 * threads || row_blocks >= to - from) {
-        detail::parallel_for(exec, to - from, pack, ceil_div(to - from, threads));
-        detail::parallel_ranges_for(
-            exec, row_blocks,
-            [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-              problem.multiply(packed_b, begin, end, from, to, copied + range * sizes.rows_block());
-            },
-            ceil_div(row_blocks, threads));
-      } else {
-        detail::parallel_ranges_for(
-            exec, to - from,
-            [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-              pack(begin, end);
-              problem.multiply(packed_b + begin * sizes.packed_block(), 0, row_blocks, from + begin, from + end,
-                               copied + range * sizes.rows_block());
-            },
-            ceil_div(to - from, threads));
-      }
-    }
-  }
-#endif
 };
 
 template <>

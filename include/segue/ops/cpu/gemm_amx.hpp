@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "segue/core/dtype.hpp"
 #include "segue/core/posix.hpp"
@@ -23,10 +24,22 @@
 // Products of bfloat16 with sums in float on the tile registers of AMX, which multiply some sixteen times as fast as a
 // processor's vectors. A tile of a is 16 rows of 32 steps, as they lie in memory; one of b is 16 pairs of steps of 16
 // columns. An element is the sum over tiles of 32 steps, wherever it lies. Subnormal operands and sums count as zero.
+//
+// A float is the sum of three bfloat16s (24 bits are three times eight) and a float16 of two. So its product with a
+// bfloat16 is that of its pieces, exactly. The small ones are summed before the large one, so that an element is
+// rounded at its full size as often as fused multiply-adds would round it. Two floats would take six products, which is
+// little faster than vectors, and slower on a processor that lowers its clock for tiles.
 
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
 namespace amx {
+
+/// bfloat16s whose sum is an element of type T; 0: of a type that is none.
+template <class T>
+inline constexpr int pieces = std::is_same_v<T, bfloat16>  ? 1
+                              : std::is_same_v<T, float16> ? 2
+                              : std::is_same_v<T, float>   ? 3
+                                                           : 0;
 
 inline constexpr bool compiled = SEGUE_COMPILED_FOR_AMX != 0;
 
@@ -81,27 +94,95 @@ SEGUE_FORCE_INLINE void multiply_add() {
   asm volatile("tdpbf16ps {%%tmm%c2, %%tmm%c1, %%tmm%c0|tmm%c0, tmm%c1, tmm%c2}" ::"i"(Sum), "i"(Left), "i"(Right));
 }
 
-/// sums (32 x 32, rows `sums_row` elements apart) = a · b over `steps` tiles of steps. Rows of a are `a_row` bytes
-/// apart; b is packed by `pack_columns`.
-inline void multiply_block(std::int64_t steps, const bfloat16* a, std::int64_t a_row, const bfloat16* b, float* sums,
-                           std::int64_t sums_row) {
-  const auto* upper = reinterpret_cast<const char*>(a);
-  const char* lower = upper + tile_rows * a_row;
-  clear<0>(), clear<1>(), clear<2>(), clear<3>();
-  for (std::int64_t s = 0; s < steps; ++s, upper += 64, lower += 64, b += 2 * tile_elements) {
-    load<4>(upper, a_row);
-    load<6>(b, 64);
-    multiply_add<0, 4, 6>();
-    load<7>(b + tile_elements, 64);
-    multiply_add<1, 4, 7>();
-    load<5>(lower, a_row);
-    multiply_add<2, 5, 6>();
-    multiply_add<3, 5, 7>();
+/// Where a block of rows of a lies: the first piece of its first 16 rows over 32 steps, and how many bytes it is to the
+/// next row, to the other 16 rows, to the next piece and to the next 32 steps.
+struct LeftTiles {
+  const char* at;
+  std::int64_t row, lower, piece, steps;
+
+  static LeftTiles rows(const bfloat16* a, std::int64_t row_bytes) {
+    return {reinterpret_cast<const char*>(a), row_bytes, tile_rows * row_bytes, 0, 64};
   }
+  static LeftTiles packed(const bfloat16* a, int pieces) {
+    constexpr std::int64_t tile = tile_elements * static_cast<std::int64_t>(sizeof(bfloat16));
+    return {reinterpret_cast<const char*>(a), 64, tile, 2 * tile, 2 * tile * pieces};
+  }
+};
+
+/// sums += piece I of a · piece J of b over 32 steps. Registers 4 and 5 hold a, 6 and 7 b, from before if not loaded.
+template <int I, int J, bool LoadLeft, bool LoadRight>
+SEGUE_FORCE_INLINE void multiply_pieces(const LeftTiles& a, const bfloat16* b) {
+  b += J * 2 * tile_elements;
+  if constexpr (LoadLeft) load<4>(a.at + I * a.piece, a.row);
+  if constexpr (LoadRight) load<6>(b, 64);
+  multiply_add<0, 4, 6>();
+  if constexpr (LoadRight) load<7>(b + tile_elements, 64);
+  multiply_add<1, 4, 7>();
+  if constexpr (LoadLeft) load<5>(a.at + a.lower + I * a.piece, a.row);
+  multiply_add<2, 5, 6>();
+  multiply_add<3, 5, 7>();
+}
+
+/// sums (32 x 32, rows `sums_row` elements apart) = a · b over `steps` tiles of steps, whose elements have `Left` and
+/// `Right` pieces, one side's a single one; b is packed by `pack_block`.
+template <int Left, int Right>
+void multiply_steps(std::int64_t steps, const LeftTiles& a, const bfloat16* b, float* sums, std::int64_t sums_row) {
+  static_assert(Left == 1 || Right == 1);
+  constexpr std::int64_t b_step = 2 * Right * tile_elements;
+  clear<0>(), clear<1>(), clear<2>(), clear<3>();
+  const auto each = [&](const auto& multiply) __attribute__((always_inline)) {
+    LeftTiles left = a;
+    const bfloat16* right = b;
+    for (std::int64_t s = 0; s < steps; ++s, left.at += a.steps, right += b_step) multiply(left, right);
+  };
+  if constexpr (Left > 1 || Right > 1)
+    each([](const LeftTiles& left, const bfloat16* right) __attribute__((always_inline)) {
+      if constexpr (Left > 2) multiply_pieces<2, 0, true, true>(left, right);
+      if constexpr (Left > 1) multiply_pieces<1, 0, true, Left == 2>(left, right);
+      if constexpr (Right > 2) multiply_pieces<0, 2, true, true>(left, right);
+      if constexpr (Right > 1) multiply_pieces<0, 1, Right == 2, true>(left, right);
+    });
+  each([](const LeftTiles& left, const bfloat16* right)
+           __attribute__((always_inline)) { multiply_pieces<0, 0, true, true>(left, right); });
   const std::int64_t row = sums_row * static_cast<std::int64_t>(sizeof(float));
   store<0>(sums, row), store<1>(sums + tile_columns, row);
   store<2>(sums + tile_rows * sums_row, row);
   store<3>(sums + tile_rows * sums_row + tile_columns, row);
+}
+
+/// The same for bfloat16, whose rows of a are `a_row` bytes apart.
+inline void multiply_block(std::int64_t steps, const bfloat16* a, std::int64_t a_row, const bfloat16* b, float* sums,
+                           std::int64_t sums_row) {
+  multiply_steps<1, 1>(steps, LeftTiles::rows(a, a_row), b, sums, sums_row);
+}
+
+using Floats = simd::Vec<float>;
+
+/// A lane of ones for each element that is infinite or no number.
+SEGUE_FORCE_INLINE simd::Words not_finite(Floats x) {
+  return std::bit_cast<simd::Words>((std::bit_cast<simd::Words>(x) & 0x7F800000u) == 0x7F800000u);
+}
+
+/// Whether a bit is set.
+inline bool any(simd::Words x) {
+  std::uint32_t all = 0;
+  for (int i = 0; i < simd::lanes<float>; ++i) all |= x[i];
+  return all != 0;
+}
+
+/// 16 numbers as pieces, in the upper halves of words whose lower halves are zero: each takes the first eight bits of
+/// what those before it left. One that is not finite is its own first piece.
+template <int Pieces>
+SEGUE_FORCE_INLINE void split(Floats x, simd::Words (&piece)[Pieces]) {
+  const simd::Words bits = std::bit_cast<simd::Words>(x), odd = not_finite(x);
+  // What is left of a NaN must not be the bits of an infinity.
+  piece[0] = (bits & 0xFFFF0000u) | (odd & ((bits & 0xFFFFu) != 0u ? simd::Words{} + 0x400000u : simd::Words{}));
+  if constexpr (Pieces > 1)
+    x = std::bit_cast<Floats>(~odd & std::bit_cast<simd::Words>(x - std::bit_cast<Floats>(bits & 0xFFFF0000u)));
+  for (int i = 1; i < Pieces; ++i) {
+    piece[i] = std::bit_cast<simd::Words>(x) & 0xFFFF0000u;
+    if (i + 1 < Pieces) x -= std::bit_cast<Floats>(piece[i]);
+  }
 }
 
 /// The first n of 16 elements, then zeros, each with room for a partner.
@@ -114,37 +195,83 @@ SEGUE_FORCE_INLINE simd::Words row_of(const bfloat16* p, std::int64_t n) {
   return __builtin_convertvector(out, simd::Words);
 }
 
-/// Steps p and p + 1 of 16 elements side by side, where a step is a row at src + p·ld; `steps` of them are there.
-SEGUE_FORCE_INLINE simd::Words pairs_of(const bfloat16* src, std::int64_t ld, std::int64_t steps, std::int64_t n) {
-  return row_of(src, steps > 0 ? n : 0) | row_of(src + ld, steps > 1 ? n : 0) << 16;
+/// Pieces of steps p and p + 1 of 16 elements side by side, where a step is a row at src + p·ld; `steps` of them are
+/// there.
+template <class T>
+SEGUE_FORCE_INLINE void load_pairs(const T* src, std::int64_t ld, std::int64_t steps, std::int64_t n,
+                                   simd::Words (&pair)[pieces<T>]) {
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    pair[0] = row_of(src, steps > 0 ? n : 0) | row_of(src + ld, steps > 1 ? n : 0) << 16;
+  } else {
+    simd::Words first[pieces<T>], second[pieces<T>];
+    split(steps > 0 ? simd::load<float>(src, n) : Floats{}, first);
+    split(steps > 1 ? simd::load<float>(src + ld, n) : Floats{}, second);
+    for (int i = 0; i < pieces<T>; ++i) pair[i] = first[i] >> 16 | second[i];
+  }
 }
 
-using Square = simd::Vec<float>[tile_rows];  // of pairs: moved, never computed with
+/// Pieces of the first n of 32 steps of a row, then zeros.
+template <class T>
+SEGUE_FORCE_INLINE void load_steps(const T* src, std::int64_t n, simd::Words (&row)[pieces<T>]) {
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    row[0] = simd::Words{};
+    if (n >= tile_steps)
+      std::memcpy(&row[0], src, sizeof(row[0]));
+    else
+      std::memcpy(&row[0], src, static_cast<std::size_t>(n) * sizeof(bfloat16));
+  } else {
+    constexpr std::int64_t half = tile_steps / 2;
+    simd::Words first[pieces<T>], second[pieces<T>];
+    split(simd::load<float>(src, n), first);
+    split(n > half ? simd::load<float>(src + half, n - half) : Floats{}, second);
+    using AllHalves = typename simd::Of<std::uint16_t, simd::vector_bytes>::type;
+    for (int i = 0; i < pieces<T>; ++i)
+      row[i] = std::bit_cast<simd::Words>(__builtin_shufflevector(
+          std::bit_cast<AllHalves>(first[i]), std::bit_cast<AllHalves>(second[i]), 1, 3, 5, 7, 9, 11, 13, 15, 17, 19,
+          21, 23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63));
+  }
+}
+
+using Square = Floats[tile_rows];  // of pairs: moved, never computed with
 static_assert(simd::lanes<float> == tile_columns, "a register holds a row of a tile");
 
-/// Packs a block of 32 columns of b over all k steps, missing ones zero: for each 32 steps two tiles. Element (step p,
-/// column j) is b[j·ld + p] if `StepsContiguous`, else b[p·ld + j].
-template <bool StepsContiguous>
-void pack_columns(bfloat16* dst, const bfloat16* b, std::int64_t ld, std::int64_t columns, std::int64_t k) {
-  for (std::int64_t step = 0; step < k; step += tile_steps)
-    for (std::int64_t first = 0; first < block_columns; first += tile_columns, dst += tile_elements) {
-      Square tile = {};
+/// A tile of each piece: 16 pairs of steps, which are rows at src + p·ld, of 16 elements. `steps` and `n` are there.
+template <class T>
+SEGUE_FORCE_INLINE void load_tiles(const T* src, std::int64_t ld, std::int64_t steps, std::int64_t n,
+                                   Square (&tile)[pieces<T>]) {
+  for (std::int64_t p = 0; p < tile_rows; ++p) {
+    simd::Words pair[pieces<T>];
+    load_pairs(src + 2 * p * ld, ld, steps - 2 * p, n, pair);
+    for (int i = 0; i < pieces<T>; ++i) tile[i][p] = std::bit_cast<Floats>(pair[i]);
+  }
+}
+
+enum class Side { rows_of_a, columns_of_b };
+
+/// Packs a block of 32 rows of a or columns of b over all k steps, missing ones zero: for each 32 steps two tiles of
+/// each piece. Element (row or column i, step p) is src[i·ld + p] if `StepsContiguous`, else src[p·ld + i]; `count`
+/// rows or columns are there.
+template <Side Which, bool StepsContiguous, class T>
+void pack_block(bfloat16* dst, const T* src, std::int64_t ld, std::int64_t count, std::int64_t k) {
+  constexpr int P = pieces<T>;
+  static_assert(tile_rows == tile_columns);
+  for (std::int64_t step = 0; step < k; step += tile_steps, dst += 2 * P * tile_elements)
+    for (std::int64_t half = 0; half < 2; ++half) {
+      const std::int64_t first = half * tile_rows, there = std::min(tile_rows, count - first);
+      Square tile[P] = {};
       if constexpr (StepsContiguous) {
-        const std::size_t bytes = static_cast<std::size_t>(std::min(tile_steps, k - step)) * sizeof(bfloat16);
-        for (std::int64_t j = 0; j < std::min(tile_columns, columns - first); ++j) {
-          const bfloat16* from = b + (first + j) * ld + step;
-          if (bytes == sizeof(tile[j]))
-            std::memcpy(&tile[j], from, sizeof(tile[j]));
-          else
-            std::memcpy(&tile[j], from, bytes);
+        for (std::int64_t i = 0; i < there; ++i) {
+          simd::Words row[P];
+          load_steps(src + (first + i) * ld + step, k - step, row);
+          for (int piece = 0; piece < P; ++piece) tile[piece][i] = std::bit_cast<Floats>(row[piece]);
         }
-        simd::transpose<float>(tile);
       } else {
-        for (std::int64_t p = 0; p < tile_rows; ++p)
-          tile[p] = std::bit_cast<simd::Vec<float>>(
-              pairs_of(b + (step + 2 * p) * ld + first, ld, k - step - 2 * p, columns - first));
+        load_tiles(src + step * ld + first, ld, k - step, there, tile);
       }
-      std::memcpy(static_cast<void*>(dst), tile, sizeof(tile));
+      for (int piece = 0; piece < P; ++piece) {
+        if constexpr (StepsContiguous == (Which == Side::columns_of_b)) simd::transpose<float>(tile[piece]);
+        std::memcpy(static_cast<void*>(dst + (2 * piece + half) * tile_elements), tile[piece], sizeof(tile[piece]));
+      }
     }
 }
 
@@ -160,13 +287,41 @@ inline void copy_rows(bfloat16* dst, std::int64_t dst_row, const bfloat16* a, st
   }
   for (std::int64_t step = 0; step < k; step += tile_steps)
     for (std::int64_t first = 0; first < block_rows; first += tile_rows) {
-      Square tile;
-      for (std::int64_t p = 0; p < tile_rows; ++p)
-        tile[p] = std::bit_cast<simd::Vec<float>>(
-            pairs_of(a + (step + 2 * p) * ld + first, ld, k - step - 2 * p, rows - first));
-      simd::transpose<float>(tile);
+      Square tile[1];
+      load_tiles(a + step * ld + first, ld, k - step, rows - first, tile);
+      simd::transpose<float>(tile[0]);
       for (std::int64_t i = 0; i < tile_rows; ++i)
-        std::memcpy(static_cast<void*>(dst + (first + i) * dst_row + step), &tile[i], sizeof(tile[i]));
+        std::memcpy(static_cast<void*>(dst + (first + i) * dst_row + step), &tile[0][i], sizeof(tile[0][i]));
+    }
+}
+
+/// Elements of pairs of steps from their pieces: those of the first step of each, or of the second.
+template <int Pieces>
+SEGUE_FORCE_INLINE Floats joined(const bfloat16* piece, bool second) {
+  Floats sum{};
+  for (int i = Pieces - 1; i >= 0; --i) {
+    simd::Words pair;
+    std::memcpy(&pair, piece + i * 2 * tile_elements, sizeof(pair));
+    sum += std::bit_cast<Floats>(second ? pair & 0xFFFF0000u : pair << 16);
+  }
+  return sum;
+}
+
+/// `multiply_steps` of packed operands, without tiles.
+template <int Left, int Right>
+[[gnu::noinline]] void multiply_steps_plainly(std::int64_t steps, const bfloat16* a, const bfloat16* b, float* sums,
+                                              std::int64_t sums_row) {
+  for (std::int64_t i = 0; i < block_rows; ++i)
+    for (std::int64_t half = 0; half < 2; ++half) {
+      Floats sum{};
+      for (std::int64_t s = 0; s < steps; ++s) {
+        const bfloat16* row = a + s * 2 * Left * tile_elements + i * tile_steps;
+        const Floats first = joined<Left>(row, false), second = joined<Left>(row, true);
+        const bfloat16* pair = b + s * 2 * Right * tile_elements + half * tile_elements;
+        for (std::int64_t p = 0; p < tile_rows; ++p, pair += tile_steps)
+          sum += first[p] * joined<Right>(pair, false) + second[p] * joined<Right>(pair, true);
+      }
+      simd::store<float>(sums + i * sums_row + half * tile_columns, sum);
     }
 }
 
