@@ -108,7 +108,9 @@ cases = [("linear 2048x384 -> 384", linear(2048, 384, 384), "bench_gemm", "produ
          ("attention 2304x6x64 forward+backward, bf16", attention(True, torch.bfloat16), "bench_attention",
           "attention_bf16/forward_backward/1/2304/2304/6/64")]
 try:
-    cases.append(("small Wan LoRA-16 step, batch 8", wan_step(), "bench_models", "small_wan_lora_step/8"))
+    step = wan_step()
+    cases.append(("small Wan LoRA-16 step, batch 8", step, "bench_models", "small_wan_lora_step/8"))
+    cases.append(("the same, ours with its weights in bf16", step, "bench_models", "small_wan_lora_step_bf16_weights/8"))
 except ImportError as error:
     print(f"no Wan row: {error}")
 

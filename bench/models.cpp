@@ -19,7 +19,6 @@
 namespace {
 
 using namespace segue;
-using P = Policy<Fp32, Cpu>;
 
 models::WanConfig small_wan() {
   models::WanConfig c;
@@ -34,8 +33,9 @@ models::WanConfig small_wan() {
   return c;
 }
 
-template <class Map>
+template <class Precision, class Map>
 struct Setup {
+  using P = Policy<Precision, Cpu>;
   using Model = models::Wan<P, Map>;
   Exec<Cpu> exec;
   Context<P> ctx;
@@ -69,17 +69,19 @@ void count(benchmark::State& state) {
 }
 
 void small_wan_forward(benchmark::State& state) {
-  Setup<adapters::Frozen> s(state.range(0));
+  Setup<Fp32, adapters::Frozen> s(state.range(0));
   for (auto _ : state) benchmark::DoNotOptimize(s.forward().data_handle());
   count(state);
 }
 
-void small_wan_lora_step(benchmark::State& state) {
-  Setup<adapters::LoraOnBlocks> s(state.range(0));
+template <class Precision>
+void lora_step(benchmark::State& state) {
+  using S = Setup<Precision, adapters::LoraOnBlocks>;
+  S s(state.range(0));
   adapters::LoraConfig config;
   config.spec.rank = 16;
   adapters::add_lora(s.model, s.exec, config);
-  train::AdamW<P> optimizer(s.exec, s.model, {});
+  train::AdamW<typename S::P> optimizer(s.exec, s.model, {});
   for (auto _ : state) {
     s.ctx.backward(functional::mse(s.ctx, s.forward(), s.target));
     optimizer.step(s.exec, 1e-4, 1.0);
@@ -88,8 +90,12 @@ void small_wan_lora_step(benchmark::State& state) {
   count(state);
 }
 
+void small_wan_lora_step(benchmark::State& state) { lora_step<Fp32>(state); }
+void small_wan_lora_step_bf16_weights(benchmark::State& state) { lora_step<Bf16Weights>(state); }
+
 BENCHMARK(small_wan_forward)->Arg(8)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(small_wan_lora_step)->Arg(8)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(small_wan_lora_step_bf16_weights)->Arg(8)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 

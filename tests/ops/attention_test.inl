@@ -90,9 +90,9 @@ struct Inputs {
   }
 
   /// Through the operators. Tokens lie `padding` elements apart; outputs and gaps are NaN before, gaps also after.
-  template <class T>
-  Reference run(Exec<Device>& exec, std::int64_t padding = 0) const {
-    using Space = typename Device::Space;
+  template <class T, class D>
+  Reference run(Exec<D>& exec, std::int64_t padding = 0) const {
+    using Space = typename D::Space;
     const std::int64_t row = s.heads * s.head_dim;
     std::vector<Tensor<T, 2, Space>> kept;
     const auto hold = [&](std::int64_t count, const Values& values) {

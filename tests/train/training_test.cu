@@ -182,7 +182,7 @@ void replays_have_the_bits_of_issued_steps(int steps) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("a step that is recorded and replayed has the bits of one that is issued", "", Fp32, Bf16) {
-  replays_have_the_bits_of_issued_steps<TestType>(40);
+  replays_have_the_bits_of_issued_steps<TestType>(12);
 }
 
 TEMPLATE_TEST_CASE("a thousand replays have the bits of a thousand steps that are issued", "[large]", Fp32, Bf16) {
@@ -191,16 +191,13 @@ TEMPLATE_TEST_CASE("a thousand replays have the bits of a thousand steps that ar
 
 TEST_CASE("micro-batches are recorded too") {
   using R = Run<Fp32, Cuda>;
-  auto o = R::options(30);
+  auto o = R::options(10);
   o.accumulation = 3;
   o.graph = false;
   const auto expected = R().train(o);
   o.graph = true;
   CHECK((R().train(o) == expected));
-  Run<Fp32, Cpu> host;
-  o.steps = o.stop_at = 10;
-  const auto ten = R().train(o);
-  CHECK(relative_distance(ten, host.train(o)) < 1e-4);
+  CHECK(relative_distance(expected, Run<Fp32, Cpu>().train(o)) < 1e-4);
 }
 
 TEMPLATE_TEST_CASE("a step that is not finite is skipped inside the graph, and counted", "", Fp32, Fp16) {
