@@ -8,7 +8,6 @@
 
 #include "segue/ops/cpu/gemm_kernel.hpp"
 #include "segue/ops/cpu/gemm_tiles.hpp"
-#include "segue/ops/cpu/parallel.hpp"
 #include "segue/ops/gemm.hpp"
 
 SEGUE_NAMESPACE_BEGIN
@@ -18,43 +17,38 @@ template <class A, class TA, class TB, class TC, class TBias>
 struct GemmProblem {
   using Block = GemmBlocking<A>;
   GemmSizes<A> sizes;
-  const TA* a;
-  std::int64_t a_stride;
-  bool a_transposed;
-  const TB* b;
-  std::int64_t b_stride;
-  bool b_transposed;
+  GemmOperands<TA, TB> in;
   GemmFinish<A, TC, TBias> finish;
 
   /// A transposed a may be read where it lies: worth it when few columns share the packed copy.
-  bool direct_a() const { return std::is_same_v<TA, A> && a_transposed && sizes.n <= 4 * Block::columns; }
+  bool direct_a() const { return std::is_same_v<TA, A> && in.a_transposed && sizes.n <= 4 * Block::columns; }
   /// Likewise a b that is not transposed, when few rows share it.
-  bool direct_b() const { return std::is_same_v<TB, A> && !b_transposed && sizes.m <= 4 * Block::rows; }
+  bool direct_b() const { return std::is_same_v<TB, A> && !in.b_transposed && sizes.m <= 4 * Block::rows; }
 
   void pack_a(A* dst, std::int64_t row, std::int64_t rows, std::int64_t step, std::int64_t steps) const {
     const std::int64_t whole = direct_a() ? rows / Block::rows * Block::rows : 0;
     dst += whole * steps;
-    if (a_transposed)
-      pack_panels<Block::rows, false>(dst, a + step * a_stride + row + whole, a_stride, rows - whole,
+    if (in.a_transposed)
+      pack_panels<Block::rows, false>(dst, in.a + step * in.a_stride + row + whole, in.a_stride, rows - whole,
                                       sizes.m - row - whole, steps);
     else if constexpr (Block::packing == PackedRows::lines)
-      pack_lines<Block::rows>(dst, a + row * a_stride + step, a_stride, rows, steps);
+      pack_lines<Block::rows>(dst, in.a + row * in.a_stride + step, in.a_stride, rows, steps);
     else
-      pack_panels<Block::rows, true>(dst, a + row * a_stride + step, a_stride, rows, rows, steps);
+      pack_panels<Block::rows, true>(dst, in.a + row * in.a_stride + step, in.a_stride, rows, rows, steps);
   }
 
   void pack_b(A* dst, std::int64_t column, std::int64_t columns) const {
     const std::int64_t whole = direct_b() ? columns / Block::columns * Block::columns : 0;
     dst += whole * sizes.k;
-    if (b_transposed)
-      pack_panels<Block::columns, true>(dst, b + column * b_stride, b_stride, columns, columns, sizes.k);
+    if (in.b_transposed)
+      pack_panels<Block::columns, true>(dst, in.b + column * in.b_stride, in.b_stride, columns, columns, sizes.k);
     else
-      pack_panels<Block::columns, false>(dst, b + column + whole, b_stride, columns - whole, sizes.n - column - whole,
-                                         sizes.k);
+      pack_panels<Block::columns, false>(dst, in.b + column + whole, in.b_stride, columns - whole,
+                                         sizes.n - column - whole, sizes.k);
   }
 
   /// Whether pack_a makes lines.
-  bool lines() const { return Block::packing == PackedRows::lines && !a_transposed; }
+  bool lines() const { return Block::packing == PackedRows::lines && !in.a_transposed; }
 
   template <class... Arguments>
   void block_product(Arguments... arguments) const {
@@ -95,8 +89,8 @@ struct GemmProblem {
             std::int64_t b_step = Block::columns;
             if constexpr (std::is_same_v<TB, A>) {
               if (direct_b() && valid == Block::columns) {
-                bp = b + step * b_stride + column + j;
-                b_step = b_stride;
+                bp = in.b + step * in.b_stride + column + j;
+                b_step = in.b_stride;
               }
             }
             const A* next = packed_b + (column - packed_from) * sizes.k;
@@ -111,8 +105,8 @@ struct GemmProblem {
               std::int64_t a_step = Block::rows;
               if constexpr (std::is_same_v<TA, A>) {
                 if (direct_a() && valid_rows == Block::rows) {
-                  ap = a + step * a_stride + row + i;
-                  a_step = a_stride;
+                  ap = in.a + step * in.a_stride + row + i;
+                  a_step = in.a_stride;
                 }
               }
               if constexpr (std::is_same_v<TC, A>) {
@@ -170,20 +164,18 @@ struct Kernel<op::Gemm, Cpu> {
     const std::int64_t a_stride = k > 0 ? a.stride(0) : 0, b_stride = k > 0 ? b.stride(0) : 0;
     const auto address = reinterpret_cast<std::uintptr_t>(scratch.data_handle());
     const std::uintptr_t aligned = (address + alignment - 1) / alignment * alignment;
+    const detail::GemmOperands<TA, TB> operands{a.data_handle(), a_stride, ta == ops::Transpose::yes,
+                                                b.data_handle(), b_stride, tb == ops::Transpose::yes};
 #if SEGUE_COMPILED_FOR_AMX
     if constexpr (detail::gemm_has_tiles<TA, TB, TC>) {
       if (detail::gemm_by_tiles<TA, TB, TC>()) {
-        const detail::TileGemmProblem<TA, TB, TC, TBias> problem{{m, n, k, exec.threads()}, a.data_handle(), a_stride,
-                                                                 ta == ops::Transpose::yes, b.data_handle(), b_stride,
-                                                                 tb == ops::Transpose::yes, finish};
+        const detail::TileGemmProblem<TA, TB, TC, TBias> problem{{m, n, k, exec.threads()}, operands, finish};
         problem.run(exec, reinterpret_cast<bfloat16*>(aligned));
         return;
       }
     }
 #endif
-    const detail::GemmProblem<A, TA, TB, TC, TBias> problem{detail::GemmSizes<A>(m, n, k), a.data_handle(), a_stride,
-                                                            ta == ops::Transpose::yes,     b.data_handle(), b_stride,
-                                                            tb == ops::Transpose::yes,     finish};
+    const detail::GemmProblem<A, TA, TB, TC, TBias> problem{detail::GemmSizes<A>(m, n, k), operands, finish};
     const detail::GemmSizes<A>& sizes = problem.sizes;
     A* packed_b = reinterpret_cast<A*>(aligned);
     const std::int64_t copies = sizes.copies(exec.threads());
@@ -192,37 +184,21 @@ struct Kernel<op::Gemm, Cpu> {
     // Waking threads costs some microseconds.
     const double work = (2.0 * static_cast<double>(m) + 32) * static_cast<double>(n) * static_cast<double>(k);
     const std::int64_t threads = work < 1e6 ? 1 : exec.threads();
-    const std::int64_t row_panels = ceil_div(m, Block::rows);
     for (std::int64_t from = 0; from < n; from += sizes.chunk) {
-      const std::int64_t to = std::min(n, from + sizes.chunk), panels = ceil_div(to - from, Block::columns);
-      const auto pack = [&](std::int64_t begin, std::int64_t end, std::int64_t copy) {
-        problem.pack_b(packed_b + copy * sizes.per_copy() + begin * Block::columns * k, from + begin * Block::columns,
-                       std::min(to - from, end * Block::columns) - begin * Block::columns);
-      };
-      if (copies > 1 || row_panels >= 4 * threads || row_panels >= panels) {
-        if (copies == 1)
-          detail::parallel_for(
-              exec, panels, [&](std::int64_t begin, std::int64_t end) { pack(begin, end, 0); },
-              ceil_div(panels, threads));
-        detail::parallel_ranges_for(
-            exec, row_panels,
-            [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-              const std::int64_t copy = copies > 1 ? range : 0;
-              if (copies > 1) pack(0, panels, copy);
-              problem.multiply(packed_b + copy * sizes.per_copy(), from, begin * Block::rows,
-                               std::min(m, end * Block::rows), from, to, thread_scratch + range * sizes.per_thread());
-            },
-            ceil_div(row_panels, threads));
-      } else {
-        detail::parallel_ranges_for(
-            exec, panels,
-            [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-              pack(begin, end, 0);
-              problem.multiply(packed_b, from, 0, m, from + begin * Block::columns,
-                               std::min(to, from + end * Block::columns), thread_scratch + range * sizes.per_thread());
-            },
-            ceil_div(panels, threads));
-      }
+      const std::int64_t to = std::min(n, from + sizes.chunk);
+      detail::gemm_in_parallel(
+          exec, threads, ceil_div(m, Block::rows), ceil_div(to - from, Block::columns), copies > 1,
+          [&](std::int64_t begin, std::int64_t end, std::int64_t copy) {
+            problem.pack_b(packed_b + copy * sizes.per_copy() + begin * Block::columns * k,
+                           from + begin * Block::columns,
+                           std::min(to - from, end * Block::columns) - begin * Block::columns);
+          },
+          [&](std::int64_t row_begin, std::int64_t row_end, std::int64_t begin, std::int64_t end, std::int64_t copy,
+              std::int64_t range) {
+            problem.multiply(packed_b + copy * sizes.per_copy(), from, row_begin * Block::rows,
+                             std::min(m, row_end * Block::rows), from + begin * Block::columns,
+                             std::min(to, from + end * Block::columns), thread_scratch + range * sizes.per_thread());
+          });
     }
   }
 

@@ -7,11 +7,14 @@
 #include <type_traits>
 #include <utility>
 
+#include "segue/core/exec.hpp"
 #include "segue/ops/cpu/activation_math.hpp"
+#include "segue/ops/cpu/parallel.hpp"
 #include "segue/ops/cpu/simd.hpp"
 #include "segue/ops/types.hpp"
 
-// What a product on the CPU is made of: block sizes, packing, the micro-kernel, and what happens to finished sums.
+// What a product on the CPU is made of: block sizes, packing, the micro-kernel, what happens to finished sums, and how
+// threads share it.
 
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
@@ -211,6 +214,18 @@ inline void gemm_block(std::int64_t rows, std::int64_t columns, std::int64_t ste
   }
 }
 
+/// What is multiplied: element (i, p) of a is at a + i·a_stride + p, or at a + p·a_stride + i if it is transposed;
+/// element (p, j) of b likewise.
+template <class TA, class TB>
+struct GemmOperands {
+  const TA* a;
+  std::int64_t a_stride;
+  bool a_transposed;
+  const TB* b;
+  std::int64_t b_stride;
+  bool b_transposed;
+};
+
 /// Turns finished sums into elements of c.
 template <class A, class TC, class TBias>
 struct GemmFinish {
@@ -260,6 +275,36 @@ struct GemmFinish {
     with_activation(activation, [&]<ops::Activation Act>() { rows<Act>(block, row, column, row_count, count); });
   }
 };
+
+/// Cuts a product among threads, by rows or, where those are few, by panels of b. `pack(begin, end, copy)` packs panels
+/// of b; `multiply(row_begin, row_end, begin, end, copy, range)` multiplies rows of blocks by panels on the thread of
+/// that range. With `copies` each thread packs all panels for itself.
+template <class Pack, class Multiply>
+void gemm_in_parallel(Exec<Cpu>& exec, std::int64_t threads, std::int64_t rows, std::int64_t panels, bool copies,
+                      const Pack& pack, const Multiply& multiply) {
+  if (copies || rows >= 4 * threads || rows >= panels) {
+    if (!copies)
+      parallel_for(
+          exec, panels, [&](std::int64_t begin, std::int64_t end) { pack(begin, end, std::int64_t{0}); },
+          ceil_div(panels, threads));
+    parallel_ranges_for(
+        exec, rows,
+        [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
+          const std::int64_t copy = copies ? range : 0;
+          if (copies) pack(std::int64_t{0}, panels, copy);
+          multiply(begin, end, std::int64_t{0}, panels, copy, range);
+        },
+        ceil_div(rows, threads));
+  } else {
+    parallel_ranges_for(
+        exec, panels,
+        [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
+          pack(begin, end, std::int64_t{0});
+          multiply(std::int64_t{0}, rows, begin, end, std::int64_t{0}, range);
+        },
+        ceil_div(panels, threads));
+  }
+}
 
 }  // namespace detail
 SEGUE_NAMESPACE_END

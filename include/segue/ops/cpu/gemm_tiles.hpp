@@ -11,7 +11,6 @@
 #include "segue/core/exec.hpp"
 #include "segue/ops/cpu/gemm_amx.hpp"
 #include "segue/ops/cpu/gemm_kernel.hpp"
-#include "segue/ops/cpu/parallel.hpp"
 #include "segue/ops/types.hpp"
 
 // Products with a bfloat16 on the tile registers of AMX, the other operand's elements by their pieces.
@@ -73,31 +72,26 @@ struct TileGemmProblem {
   using Sizes = TileGemmSizes<TA, TB>;
   static constexpr int left = Sizes::left, right = Sizes::right;
   Sizes sizes;
-  const TA* a;
-  std::int64_t a_stride;
-  bool a_transposed;
-  const TB* b;
-  std::int64_t b_stride;
-  bool b_transposed;
+  GemmOperands<TA, TB> in;
   GemmFinish<float, TC, TBias> finish;
 
   void pack_columns(bfloat16* dst, std::int64_t block) const {
     constexpr amx::Side side = amx::Side::columns_of_b;
     if (sizes.k == 0) return;
     const std::int64_t column = block * amx::block_columns, columns = std::min(amx::block_columns, sizes.n - column);
-    if (b_transposed)
-      amx::pack_block<side, true>(dst, b + column * b_stride, b_stride, columns, sizes.k);
+    if (in.b_transposed)
+      amx::pack_block<side, true>(dst, in.b + column * in.b_stride, in.b_stride, columns, sizes.k);
     else
-      amx::pack_block<side, false>(dst, b + column, b_stride, columns, sizes.k);
+      amx::pack_block<side, false>(dst, in.b + column, in.b_stride, columns, sizes.k);
   }
   void pack_rows(bfloat16* dst, std::int64_t block) const {
     constexpr amx::Side side = amx::Side::rows_of_a;
     if (sizes.k == 0) return;
     const std::int64_t row = block * amx::block_rows, rows = std::min(amx::block_rows, sizes.m - row);
-    if (a_transposed)
-      amx::pack_block<side, false>(dst, a + row, a_stride, rows, sizes.k);
+    if (in.a_transposed)
+      amx::pack_block<side, false>(dst, in.a + row, in.a_stride, rows, sizes.k);
     else
-      amx::pack_block<side, true>(dst, a + row * a_stride, a_stride, rows, sizes.k);
+      amx::pack_block<side, true>(dst, in.a + row * in.a_stride, in.a_stride, rows, sizes.k);
   }
 
   static constexpr std::int64_t block_elements = amx::block_rows * amx::block_columns;
@@ -134,7 +128,7 @@ struct TileGemmProblem {
                   "the end of a product reads blocks of this width");
     // Whole tiles, which need not be taken apart, are read where they are.
     const auto lies = [&](std::int64_t block) {
-      return !Sizes::apart && !a_transposed && sizes.k % amx::tile_steps == 0 &&
+      return !Sizes::apart && !in.a_transposed && sizes.k % amx::tile_steps == 0 &&
              (block + 1) * amx::block_rows <= sizes.m;
     };
     for (std::int64_t block = first_row; block < last_row; block += sizes.group) {
@@ -150,8 +144,9 @@ struct TileGemmProblem {
           if constexpr (Sizes::apart)
             multiply_apart(packed, columns, sums);
           else if (lies(i))
-            amx::multiply_block(sizes.steps, a + row * a_stride, a_stride * static_cast<std::int64_t>(sizeof(bfloat16)),
-                                columns, sums, amx::block_columns);
+            amx::multiply_block(sizes.steps, in.a + row * in.a_stride,
+                                in.a_stride * static_cast<std::int64_t>(sizeof(bfloat16)), columns, sums,
+                                amx::block_columns);
           else
             amx::multiply_steps<1, 1>(sizes.steps, amx::LeftTiles::packed(packed, 1), columns, sums,
                                       amx::block_columns);
@@ -165,32 +160,19 @@ struct TileGemmProblem {
   void run(Exec<Cpu>& exec, bfloat16* packed_b) const {
     bfloat16* packed_a = packed_b + sizes.chunk * sizes.packed_columns();
     const double work = (2.0 * static_cast<double>(sizes.m) + 32) * static_cast<double>(sizes.n * sizes.k);
-    const std::int64_t threads = work < (Sizes::apart ? 2e6 : 4e6) ? 1 : sizes.threads, rows = sizes.row_blocks;
-    const auto own = [&](std::int64_t range) { return packed_a + range * sizes.group * sizes.packed_rows(); };
-    for (std::int64_t from = 0; from < sizes.column_blocks; from += sizes.chunk) {
-      const std::int64_t to = std::min(sizes.column_blocks, from + sizes.chunk);
-      const auto pack = [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t block = begin; block < end; ++block)
-          pack_columns(packed_b + block * sizes.packed_columns(), from + block);
-      };
-      if (rows >= 4 * threads || rows >= to - from) {
-        parallel_for(exec, to - from, pack, ceil_div(to - from, threads));
-        parallel_ranges_for(
-            exec, rows,
-            [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-              multiply(packed_b, begin, end, from, to, own(range));
-            },
-            ceil_div(rows, threads));
-      } else {
-        parallel_ranges_for(
-            exec, to - from,
-            [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-              pack(begin, end);
-              multiply(packed_b + begin * sizes.packed_columns(), 0, rows, from + begin, from + end, own(range));
-            },
-            ceil_div(to - from, threads));
-      }
-    }
+    const std::int64_t threads = work < (Sizes::apart ? 2e6 : 4e6) ? 1 : sizes.threads;
+    for (std::int64_t from = 0; from < sizes.column_blocks; from += sizes.chunk)
+      gemm_in_parallel(
+          exec, threads, sizes.row_blocks, std::min(sizes.chunk, sizes.column_blocks - from), false,
+          [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+            for (std::int64_t block = begin; block < end; ++block)
+              pack_columns(packed_b + block * sizes.packed_columns(), from + block);
+          },
+          [&](std::int64_t row_begin, std::int64_t row_end, std::int64_t begin, std::int64_t end, std::int64_t,
+              std::int64_t range) {
+            multiply(packed_b + begin * sizes.packed_columns(), row_begin, row_end, from + begin, from + end,
+                     packed_a + range * sizes.group * sizes.packed_rows());
+          });
   }
 };
 
