@@ -35,9 +35,14 @@ constexpr std::size_t kSheetItems = 8;
 
 class Stopwatch {
  public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  double seconds() const {
+    return earlier_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+  /// Counts what was spent before.
+  void add(double seconds) { earlier_ += seconds; }
 
  private:
+  double earlier_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
@@ -96,9 +101,10 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
   return Trainer(engine.context(), engine.model(), data, objective(options), t);
 }
 
-train::TrainReport fit(Trainer& trainer, const Options& options) {
+train::TrainReport fit(Trainer& trainer, const Options& options, Stopwatch& total) {
   if (options.resume && !trainer.resume())
     std::printf("the run was stopped before its first checkpoint: starting again\n");
+  total.add(trainer.state().seconds);
   train::TextProgress progress(
       stdout, segue::is_terminal(1) ? train::TextProgress::Style::bar : train::TextProgress::Style::lines);
   return trainer.run(progress);
@@ -196,7 +202,7 @@ void print_table(const std::string& score, double before, double after, const Fi
 }  // namespace
 
 void learn(const Options& options) {
-  const Stopwatch total;
+  Stopwatch total;
   Engine engine(model_path(options), options);
   const Task task(options, engine.spec().width, engine.spec().height);
   engine.add_adapter(options);
@@ -209,7 +215,7 @@ void learn(const Options& options) {
   std::fflush(stdout);
 
   Trainer trainer = make_trainer(engine, data, options, out);
-  const train::TrainReport report = fit(trainer, options);
+  const train::TrainReport report = fit(trainer, options, total);
   if (!report.finished()) {
     std::printf("stopped after step %lld of %lld; --resume goes on\n", static_cast<long long>(report.step),
                 static_cast<long long>(report.steps));
@@ -248,7 +254,7 @@ void learn(const Options& options) {
 }
 
 void learn_latents(const Options& options) {
-  const Stopwatch total;
+  Stopwatch total;
   Engine engine(model_path(options), options);
   engine.add_adapter(options);
   auto data = train::read_latent_folder<Policy>(engine.exec(), options.latents, options.batch, options.seed);
@@ -273,7 +279,7 @@ void learn_latents(const Options& options) {
                                      std::span<const double>(trainer.options().held_out_sigmas));
   };
   const double before = fixed_loss();
-  const train::TrainReport report = fit(trainer, options);
+  const train::TrainReport report = fit(trainer, options, total);
   if (!report.finished()) return;
   write_adapter(engine, out);
   const double after = fixed_loss();
