@@ -110,7 +110,7 @@ cases = [("linear 2048x384 -> 384", linear(2048, 384, 384), "bench_gemm", "produ
 try:
     step = wan_step()
     cases.append(("small Wan LoRA-16 step, batch 8", step, "bench_models", "small_wan_lora_step/8"))
-    cases.append(("the same, ours with its weights in bf16", step, "bench_models", "small_wan_lora_step_bf16_weights/8"))
+    cases.append(("the same, our weights in bf16", step, "bench_models", "small_wan_lora_step_bf16_weights/8"))
 except ImportError as error:
     print(f"no Wan row: {error}")
 

@@ -14,6 +14,21 @@ using Device = segue::Cuda;
 
 namespace {
 
+Values last_of(const Values& values, std::int64_t batch) {
+  return Values(values.end() - static_cast<std::ptrdiff_t>(values.size()) / batch, values.end());
+}
+/// The last sample alone.
+Inputs last_of(const Inputs& in) {
+  Inputs last = in;
+  last.s.batch = 1;
+  for (Values* values : {&last.q, &last.k, &last.v, &last.dout, &last.mask}) *values = last_of(*values, in.s.batch);
+  return last;
+}
+Reference last_of(const Reference& r, std::int64_t batch) {
+  return {last_of(r.out, batch), last_of(r.lse, batch), last_of(r.dq, batch), last_of(r.dk, batch),
+          last_of(r.dv, batch)};
+}
+
 /// Against the CPU, which its own cases hold to the textbook.
 template <class T>
 void verify_large(const ops::AttentionShape& s, bool masked = false) {
@@ -31,6 +46,7 @@ void verify_large(const ops::AttentionShape& s, bool masked = false) {
   CHECK(support::worst_difference(got.dk, want.dk) <= 2 * tolerance);
   CHECK(support::worst_difference(got.dv, want.dv) <= 2 * tolerance);
   CHECK(same(in.run<T>(exec), got));
+  if (s.batch > 1) CHECK(same(last_of(in).run<T>(exec), last_of(got, s.batch)));
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include <bit>
+
 #include "segue/ops/cpu/gemm.hpp"
 
 namespace {
@@ -20,6 +22,21 @@ TEST_CASE("gemm of different types lets non-finite values through and only where
   verify_not_finite<float, bfloat16>();
   verify_not_finite<bfloat16, float>();
   verify_not_finite<float16, bfloat16>();
+}
+
+TEST_CASE("gemm keeps a NaN whose payload is in its last bits", "[gemm]") {
+  Exec<Device> exec;
+  constexpr std::int64_t m = 40, n = 70, k = 64;
+  const auto a = support::operand<float>(exec, Shape<2>{m, k}, support::random_values<float>(m * k, 1));
+  a.data_handle()[3 * k + 8] = std::bit_cast<float>(0x7F800001u);
+  const auto b = support::operand<bfloat16>(exec, Shape<2>{n, k}, Values(n * k, 1.0));
+  const auto c = support::poisoned<float>(exec, Shape<2>{m, n});
+  const auto scratch = support::scratch_of(
+      exec, ops::gemm_workspace_bytes<float, bfloat16, float>(exec, m, n, k, Transpose::no, Transpose::yes));
+  ops::gemm(exec, a, Transpose::no, b, Transpose::yes, c, {}, ops::Epilogue<float, float, typename Device::Space>{},
+            scratch);
+  const Values got = support::values_of(c);
+  for (std::size_t i = 0; i < got.size(); ++i) CHECK(std::isnan(got[i]) == (i / n == 3));
 }
 
 TEST_CASE("a value that is not finite changes no bit of other rows and columns of gemm", "[gemm]") {
@@ -152,7 +169,8 @@ TEMPLATE_TEST_CASE("gemm with an operand of bfloat16 is as exact as its sums", "
         norm += sum * sum;
       }
     INFO("k " << k << ", scale " << scale << ", " << std::sqrt(difference / norm));
-    CHECK(std::sqrt(difference / norm) < 8e-7);
+    // Tiles round less often at full size, and sum 512 steps at a time.
+    CHECK(std::sqrt(difference / norm) < (detail::gemm_by_tiles<TA, TB, float>() ? 1.25e-7 : 8e-7));
   };
   for (const Transpose ta : {Transpose::no, Transpose::yes})
     for (const std::int64_t k : {64, 513, 2100})

@@ -88,7 +88,7 @@ struct Case {
   }
 
   double tolerance() const {
-    return 2 * support::rounding<TC> + (std::is_same_v<TC, double> ? 1e-13 : 1e-6 + 4e-7 * std::sqrt(double(k)));
+    return 2 * support::rounding<TC> + (std::is_same_v<TC, double> ? 1e-13 : 1e-6 + 6e-7 * std::sqrt(double(k)));
   }
 
   void verify(Exec<Device>& exec) const {
@@ -148,8 +148,7 @@ void verify_not_finite() {
       CHECK(right);
     }
     // An infinity in a column of b meets 0 in one row, infinities of its own and of the other sign, and a NaN.
-    for (std::int64_t step = 0; step < k; ++step)
-      bv[static_cast<std::size_t>(step * n + 1)] = step == 5 ? infinity : 1.0;
+    bv[static_cast<std::size_t>(5 * n + 1)] = infinity;
     const Values got = multiply(Activation::none);
     const auto of_row = [&got, n = n](std::int64_t row) { return got[static_cast<std::size_t>(row * n + 1)]; };
     CHECK(std::isnan(of_row(3)));

@@ -63,10 +63,8 @@ class Context {
   bool recording() const { return recording_; }
   Recompute recompute() const { return recompute_; }
   int recompute_every() const { return recompute_every_; }
-  /// @param every that of every so many blocks of a model one recomputes what `level` says and the others what the
-  /// level
-  ///              before it says: with `block` one is run again and the others keep recipes, with `cheap` one keeps
-  ///              recipes and the others everything.
+  /// Says what is kept. With `every` above 1 that holds for one of so many blocks of a model, and the others keep more:
+  /// recipes where the level is `block`, everything where it is `cheap`.
   void set_recompute(Recompute level, int every = 1) {
     if (every < 1) throw_input("Context::set_recompute", "every", std::to_string(every), "1 or more");
     recompute_ = level;

@@ -83,8 +83,8 @@ std::size_t gemm_workspace_bytes(const Exec<Device>& exec, std::int64_t m, std::
 /// Shapes: op(a): (M, K), op(b): (K, N), c: (M, N), bias: (N); `Transpose::yes` reads a as (K, M), b as (N, K).
 /// Dtypes: any mix of float, bfloat16 and float16, or all double; sums in `Accum`. On Cuda a and b have one type, and c
 /// has it too or is float; products of floats follow `Exec::gemm_math`. Row strides are free. On a Cpu with AMX a
-/// product with a bfloat16 operand, sums in float, goes by its tiles, where the other's elements are sums of bfloat16s:
-/// exactly, but for the last bits of floats below 2^-102. Subnormal operands and sums count as zero there.
+/// product whose b is bfloat16, sums in float, goes by its tiles, elements of a as sums of bfloat16s: exactly, but for
+/// floats below 2^-103, which lose low bits. Subnormal operands and sums count as zero there.
 /// Aliasing: c and pre_activation overlap nothing else. With beta = 0 what c held is not read.
 /// Determinism: on Cpu an element's bits depend on its row of op(a), its column of op(b) and K; not on M, N, threads or
 /// where in the matrix it lies. On Cuda they depend on shapes, strides and alignment too, and are the same in every run

@@ -53,7 +53,7 @@ Plan plan(Exec<Device>& exec, F&& f) {
 
 /// What a step keeps for its backward, and what it then needs.
 struct RecomputeChoice {
-  Recompute level = Recompute::none;
+  Recompute level = Recompute::cheap;
   int every = 1;  ///< one of so many blocks recomputes what the level says, as `Context::set_recompute` takes it
   Plan plan{};
 };
@@ -84,7 +84,8 @@ inline void require_fits(const Plan& plan, std::size_t budget, std::string_view 
 }
 
 /// Sets the context to the fastest way of keeping activations whose plan of `f()` fits into `budget` bytes: everything
-/// first, then ever more blocks that keep recipes, then ever more that are run again. `f` is what `plan` takes.
+/// first, then ever more blocks that keep recipes, then ever more that are run again. On a CPU recipes for all come
+/// first: its caches would rather see things again. `f` is what `plan` takes.
 /// @throws InputError with the numbers if not even running all blocks again fits.
 template <PolicyLike P, class F>
 RecomputeChoice choose_recompute(Context<P>& ctx, std::size_t budget, F&& f) {
@@ -96,10 +97,14 @@ RecomputeChoice choose_recompute(Context<P>& ctx, std::size_t budget, F&& f) {
     choice.plan = plan(ctx.exec(), f);
     return choice.plan.reserved_bytes <= budget;
   };
-  if (fits(Recompute::none, 1)) return choice;
-  for (const Recompute level : {Recompute::cheap, Recompute::block})
-    for (const int every : {8, 4, 3, 2, 1})
-      if (fits(level, every)) return choice;
+  if constexpr (!P::Space::host_accessible) {
+    if (fits(Recompute::none, 1)) return choice;
+    for (const int every : {8, 4, 3, 2})
+      if (fits(Recompute::cheap, every)) return choice;
+  }
+  if (fits(Recompute::cheap, 1)) return choice;
+  for (const int every : {8, 4, 3, 2, 1})
+    if (fits(Recompute::block, every)) return choice;
   throw_input("choose_recompute", "the memory that a step needs", bytes_text(choice.plan.reserved_bytes),
               "at most " + bytes_text(budget) + ": even with every block run again; a smaller batch needs less");
 }

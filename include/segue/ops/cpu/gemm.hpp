@@ -139,7 +139,7 @@ struct Kernel<op::Gemm, Cpu> {
     using A = Accum<TC>;
     if (m == 0 || n == 0) return 0;
     if (detail::gemm_by_tiles<TA, TB, TC>())
-      return detail::TileGemmSizes<TA, TB>(m, n, k, exec.threads()).bytes() + alignment;
+      return detail::TileGemmSizes<TA>(m, n, k, exec.threads()).bytes() + alignment;
     const detail::GemmSizes<A> sizes(m, n, k);
     const std::int64_t elements = sizes.copies(exec.threads()) * sizes.per_copy() + exec.threads() * sizes.per_thread();
     return static_cast<std::size_t>(elements) * sizeof(A) + alignment;
@@ -169,7 +169,7 @@ struct Kernel<op::Gemm, Cpu> {
 #if SEGUE_COMPILED_FOR_AMX
     if constexpr (detail::gemm_has_tiles<TA, TB, TC>) {
       if (detail::gemm_by_tiles<TA, TB, TC>()) {
-        const detail::TileGemmProblem<TA, TB, TC, TBias> problem{{m, n, k, exec.threads()}, operands, finish};
+        const detail::TileGemmProblem<TA, TC, TBias> problem{{m, n, k, exec.threads()}, operands, finish};
         problem.run(exec, reinterpret_cast<bfloat16*>(aligned));
         return;
       }

@@ -25,8 +25,8 @@
 // processor's vectors. A tile of a is 16 rows of 32 steps, as they lie in memory; one of b is 16 pairs of steps of 16
 // columns. An element is the sum over tiles of 32 steps, wherever it lies. Subnormal operands and sums count as zero.
 //
-// A float is the sum of three bfloat16s (24 bits are three times eight) and a float16 of two. So its product with a
-// bfloat16 is that of its pieces, exactly. The small ones are summed before the large one, so that an element is
+// A float of a is the sum of three bfloat16s (24 bits are three times eight) and a float16 of two: its product with a
+// bfloat16 of b is that of its pieces, exactly. The small ones are summed before the large one, so that an element is
 // rounded at its full size as often as fused multiply-adds would round it. Two floats would take six products, which is
 // little faster than vectors, and slower on a processor that lowers its clock for tiles.
 
@@ -109,41 +109,35 @@ struct LeftTiles {
   }
 };
 
-/// sums += piece I of a · piece J of b over 32 steps. Registers 4 and 5 hold a, 6 and 7 b, from before if not loaded.
-template <int I, int J, bool LoadLeft, bool LoadRight>
-SEGUE_FORCE_INLINE void multiply_pieces(const LeftTiles& a, const bfloat16* b) {
-  b += J * 2 * tile_elements;
-  if constexpr (LoadLeft) load<4>(a.at + I * a.piece, a.row);
+/// sums += piece I of a · b over 32 steps. Registers 4 and 5 hold a, 6 and 7 b, from before if it is not loaded.
+template <int I, bool LoadRight = true>
+SEGUE_FORCE_INLINE void multiply_piece(const LeftTiles& a, const bfloat16* b) {
+  load<4>(a.at + I * a.piece, a.row);
   if constexpr (LoadRight) load<6>(b, 64);
   multiply_add<0, 4, 6>();
   if constexpr (LoadRight) load<7>(b + tile_elements, 64);
   multiply_add<1, 4, 7>();
-  if constexpr (LoadLeft) load<5>(a.at + a.lower + I * a.piece, a.row);
+  load<5>(a.at + a.lower + I * a.piece, a.row);
   multiply_add<2, 5, 6>();
   multiply_add<3, 5, 7>();
 }
 
-/// sums (32 x 32, rows `sums_row` elements apart) = a · b over `steps` tiles of steps, whose elements have `Left` and
-/// `Right` pieces, one side's a single one; b is packed by `pack_block`.
-template <int Left, int Right>
+/// sums (32 x 32, rows `sums_row` elements apart) = a · b over `steps` tiles of steps. Elements of a have `Pieces`
+/// pieces; b is packed by `pack_block`.
+template <int Pieces>
 void multiply_steps(std::int64_t steps, const LeftTiles& a, const bfloat16* b, float* sums, std::int64_t sums_row) {
-  static_assert(Left == 1 || Right == 1);
-  constexpr std::int64_t b_step = 2 * Right * tile_elements;
+  static_assert(Pieces >= 1 && Pieces <= 3);
   clear<0>(), clear<1>(), clear<2>(), clear<3>();
-  const auto each = [&](const auto& multiply) __attribute__((always_inline)) {
+  if constexpr (Pieces > 1) {
     LeftTiles left = a;
     const bfloat16* right = b;
-    for (std::int64_t s = 0; s < steps; ++s, left.at += a.steps, right += b_step) multiply(left, right);
-  };
-  if constexpr (Left > 1 || Right > 1)
-    each([](const LeftTiles& left, const bfloat16* right) __attribute__((always_inline)) {
-      if constexpr (Left > 2) multiply_pieces<2, 0, true, true>(left, right);
-      if constexpr (Left > 1) multiply_pieces<1, 0, true, Left == 2>(left, right);
-      if constexpr (Right > 2) multiply_pieces<0, 2, true, true>(left, right);
-      if constexpr (Right > 1) multiply_pieces<0, 1, Right == 2, true>(left, right);
-    });
-  each([](const LeftTiles& left, const bfloat16* right)
-           __attribute__((always_inline)) { multiply_pieces<0, 0, true, true>(left, right); });
+    for (std::int64_t s = 0; s < steps; ++s, left.at += a.steps, right += 2 * tile_elements) {
+      if constexpr (Pieces > 2) multiply_piece<2>(left, right);
+      multiply_piece<1, Pieces == 2>(left, right);
+    }
+  }
+  LeftTiles left = a;
+  for (std::int64_t s = 0; s < steps; ++s, left.at += a.steps, b += 2 * tile_elements) multiply_piece<0>(left, b);
   const std::int64_t row = sums_row * static_cast<std::int64_t>(sizeof(float));
   store<0>(sums, row), store<1>(sums + tile_columns, row);
   store<2>(sums + tile_rows * sums_row, row);
@@ -153,7 +147,7 @@ void multiply_steps(std::int64_t steps, const LeftTiles& a, const bfloat16* b, f
 /// The same for bfloat16, whose rows of a are `a_row` bytes apart.
 inline void multiply_block(std::int64_t steps, const bfloat16* a, std::int64_t a_row, const bfloat16* b, float* sums,
                            std::int64_t sums_row) {
-  multiply_steps<1, 1>(steps, LeftTiles::rows(a, a_row), b, sums, sums_row);
+  multiply_steps<1>(steps, LeftTiles::rows(a, a_row), b, sums, sums_row);
 }
 
 using Floats = simd::Vec<float>;
@@ -295,7 +289,7 @@ inline void copy_rows(bfloat16* dst, std::int64_t dst_row, const bfloat16* a, st
     }
 }
 
-/// Elements of pairs of steps from their pieces: those of the first step of each, or of the second.
+/// The elements of a tile's row (of either operand): of the first of each pair of steps, or of the second.
 template <int Pieces>
 SEGUE_FORCE_INLINE Floats joined(const bfloat16* piece, bool second) {
   Floats sum{};
@@ -308,21 +302,22 @@ SEGUE_FORCE_INLINE Floats joined(const bfloat16* piece, bool second) {
 }
 
 /// `multiply_steps` of packed operands, without tiles.
-template <int Left, int Right>
+template <int Pieces>
 [[gnu::noinline]] void multiply_steps_plainly(std::int64_t steps, const bfloat16* a, const bfloat16* b, float* sums,
                                               std::int64_t sums_row) {
-  for (std::int64_t i = 0; i < block_rows; ++i)
-    for (std::int64_t half = 0; half < 2; ++half) {
-      Floats sum{};
-      for (std::int64_t s = 0; s < steps; ++s) {
-        const bfloat16* row = a + s * 2 * Left * tile_elements + i * tile_steps;
-        const Floats first = joined<Left>(row, false), second = joined<Left>(row, true);
-        const bfloat16* pair = b + s * 2 * Right * tile_elements + half * tile_elements;
-        for (std::int64_t p = 0; p < tile_rows; ++p, pair += tile_steps)
-          sum += first[p] * joined<Right>(pair, false) + second[p] * joined<Right>(pair, true);
+  for (std::int64_t i = 0; i < block_rows; ++i) {
+    Floats left{}, right{};
+    const bfloat16 *row = a + i * tile_steps, *pair = b;
+    for (std::int64_t s = 0; s < steps; ++s, row += 2 * Pieces * tile_elements, pair += tile_elements) {
+      const Floats first = joined<Pieces>(row, false), second = joined<Pieces>(row, true);
+      for (std::int64_t p = 0; p < tile_rows; ++p, pair += tile_steps) {
+        left += first[p] * joined<1>(pair, false) + second[p] * joined<1>(pair, true);
+        right += first[p] * joined<1>(pair + tile_elements, false) + second[p] * joined<1>(pair + tile_elements, true);
       }
-      simd::store<float>(sums + i * sums_row + half * tile_columns, sum);
     }
+    simd::store<float>(sums + i * sums_row, left);
+    simd::store<float>(sums + i * sums_row + tile_columns, right);
+  }
 }
 
 #else

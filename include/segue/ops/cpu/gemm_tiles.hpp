@@ -13,14 +13,14 @@
 #include "segue/ops/cpu/gemm_kernel.hpp"
 #include "segue/ops/types.hpp"
 
-// Products with a bfloat16 on the tile registers of AMX, the other operand's elements by their pieces.
+// Products of which b is bfloat16 on the tile registers of AMX, elements of a by their pieces.
 
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
 
 template <class TA, class TB, class TC>
 inline constexpr bool gemm_has_tiles =
-    amx::compiled&& std::min(amx::pieces<TA>, amx::pieces<TB>) == 1 && std::is_same_v<Accum<TC>, float>;
+    amx::compiled&& amx::pieces<TA> > 0 && std::is_same_v<TB, bfloat16>&& std::is_same_v<Accum<TC>, float>;
 
 /// Which products go by tiles. Neither sizes nor values play a part, so a row's bits do not depend on the batch.
 template <class TA, class TB, class TC>
@@ -33,11 +33,12 @@ bool gemm_by_tiles() {
 
 /// How a product by tiles is cut, and where in scratch its parts lie: columns of b packed at a time, then each thread's
 /// rows of a.
-template <class TA, class TB>
+template <class TA>
 struct TileGemmSizes {
-  static constexpr int left = amx::pieces<TA>, right = amx::pieces<TB>;
-  static constexpr bool apart = left > 1 || right > 1;  ///< whether elements are taken apart
-  /// Tiles of steps that are summed before they are added to others: longer sums would round more than they need to.
+  static constexpr int pieces = amx::pieces<TA>;
+  static constexpr bool apart = pieces > 1;  ///< whether elements of a are taken apart
+  /// Then, tiles of steps that are summed before they are added to others: longer sums would round more than they need
+  /// to.
   static constexpr std::int64_t sum_steps = 16;
 
   std::int64_t m, n, k, steps;  // steps: tiles of K
@@ -58,8 +59,8 @@ struct TileGemmSizes {
   }
 
   /// Elements of a block of columns or rows.
-  std::int64_t packed_columns() const { return right * steps * amx::block_columns * amx::tile_steps; }
-  std::int64_t packed_rows() const { return left * steps * amx::block_rows * amx::tile_steps; }
+  std::int64_t packed_columns() const { return steps * amx::block_columns * amx::tile_steps; }
+  std::int64_t packed_rows() const { return pieces * steps * amx::block_rows * amx::tile_steps; }
   std::size_t bytes() const {
     return static_cast<std::size_t>(chunk * packed_columns() + threads * group * packed_rows()) * sizeof(bfloat16);
   }
@@ -67,12 +68,11 @@ struct TileGemmSizes {
 
 #if SEGUE_COMPILED_FOR_AMX
 
-template <class TA, class TB, class TC, class TBias>
+template <class TA, class TC, class TBias>
 struct TileGemmProblem {
-  using Sizes = TileGemmSizes<TA, TB>;
-  static constexpr int left = Sizes::left, right = Sizes::right;
+  using Sizes = TileGemmSizes<TA>;
   Sizes sizes;
-  GemmOperands<TA, TB> in;
+  GemmOperands<TA, bfloat16> in;
   GemmFinish<float, TC, TBias> finish;
 
   void pack_columns(bfloat16* dst, std::int64_t block) const {
@@ -100,12 +100,12 @@ struct TileGemmProblem {
   /// A block of sums of packed operands whose elements are taken apart.
   void multiply_apart(const bfloat16* rows, const bfloat16* columns, Sums& sums) const {
     alignas(64) Sums part;
-    amx::LeftTiles from = amx::LeftTiles::packed(rows, left);
+    amx::LeftTiles from = amx::LeftTiles::packed(rows, Sizes::pieces);
     for (std::int64_t step = 0; step < sizes.steps;
          step += Sizes::sum_steps, from.at += Sizes::sum_steps * from.steps) {
       const std::int64_t count = std::min(Sizes::sum_steps, sizes.steps - step);
-      amx::multiply_steps<left, right>(count, from, columns + 2 * right * step * amx::tile_elements,
-                                       step > 0 ? part : sums, amx::block_columns);
+      amx::multiply_steps<Sizes::pieces>(count, from, columns + 2 * step * amx::tile_elements, step > 0 ? part : sums,
+                                         amx::block_columns);
       if (step > 0)
         for (std::int64_t i = 0; i < block_elements; ++i) sums[i] += part[i];
     }
@@ -114,7 +114,7 @@ struct TileGemmProblem {
     for (std::int64_t i = 0; i < block_elements; i += simd::lanes<float>)
       odd |= amx::not_finite(simd::load<float>(sums + i));
     if (!amx::any(odd)) return;
-    amx::multiply_steps_plainly<left, right>(sizes.steps, rows, columns, part, amx::block_columns);
+    amx::multiply_steps_plainly<Sizes::pieces>(sizes.steps, rows, columns, part, amx::block_columns);
     for (std::int64_t i = 0; i < block_elements; ++i)
       if (!std::isfinite(sums[i])) sums[i] = part[i];
   }
@@ -148,8 +148,7 @@ struct TileGemmProblem {
                                 in.a_stride * static_cast<std::int64_t>(sizeof(bfloat16)), columns, sums,
                                 amx::block_columns);
           else
-            amx::multiply_steps<1, 1>(sizes.steps, amx::LeftTiles::packed(packed, 1), columns, sums,
-                                      amx::block_columns);
+            amx::multiply_steps<1>(sizes.steps, amx::LeftTiles::packed(packed, 1), columns, sums, amx::block_columns);
           finish(sums, row, column, std::min(amx::block_rows, sizes.m - row),
                  std::min(amx::block_columns, sizes.n - column));
         }

@@ -110,7 +110,7 @@ struct AttentionBackwardPlan {
     const auto consider = [&](std::int64_t whole, std::int64_t n) {
       const std::int64_t tiles = ceil_div(query_tiles, n), longs = whole * key_tiles;
       const std::int64_t shorts = (heads - whole) * key_tiles * n, bytes_of_parts = 2 * shorts * dk_tile_bytes;
-      if (n > 1 && (ceil_div(query_tiles, tiles) != n || bytes_of_parts > part_bytes)) return;
+      if (n > 1 && ceil_div(query_tiles, tiles) != n) return;
       // Units with a start and an end each; those that wait for each other when all begin; parts written and read, some
       // 8 MB in the time of a tile.
       const std::int64_t at_once = std::min(whole > 0 ? longs : shorts, processors);
@@ -125,8 +125,10 @@ struct AttentionBackwardPlan {
       whole_heads = whole, splits = n, split_tiles = tiles;
     };
     consider(heads, 1);
-    for (std::int64_t n = 2; n <= std::min<std::int64_t>(query_tiles, 32); ++n)
-      for (std::int64_t whole = 0; whole < heads; ++whole) consider(whole, n);
+    for (std::int64_t n = 2; n <= std::min<std::int64_t>(query_tiles, 32); ++n) {
+      const std::int64_t most = part_bytes / (2 * n * key_tiles * dk_tile_bytes);  // heads with parts
+      for (std::int64_t whole = std::max<std::int64_t>(0, heads - most); whole < heads; ++whole) consider(whole, n);
+    }
   }
 
   /// When the last of `longs` units of `length` and then `shorts` units of `piece` is done, if whoever is free takes

@@ -51,8 +51,8 @@ struct AttentionPairs {
     const int heads = p.heads - p.whole_heads;
     return {p.whole_heads, heads, p.batch * heads};
   }
-  __device__ int sample(int pair) const { return pair / heads; }
-  __device__ int head(int pair) const { return first_head + pair % heads; }
+  __device__ int sample(int in_order) const { return in_order / heads; }
+  __device__ int head(int in_order) const { return first_head + in_order % heads; }
 };
 
 /// Sizes for rows of D elements, and which warp makes which part of each product.
@@ -373,9 +373,10 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads)
                        [&](int, int) { return values ? 1.0f : p.scale; });
   __syncthreads();
   const AttentionRows<T>& rows = values ? p.dv : p.dk;
-  const int key = unit % p.key_tiles * Tile::keys, pair = unit / p.key_tiles;
+  const int key = unit % p.key_tiles * Tile::keys, in_order = unit / p.key_tiles;
   TileCopier<T, D, Tile::threads>(thread).template store<Tile::keys>(
-      tile, rows.at(pairs.sample(pair), key, pairs.head(pair)), rows.token, rows.packed, p.head_dim, p.keys - key);
+      tile, rows.at(pairs.sample(in_order), key, pairs.head(in_order)), rows.token, rows.packed, p.head_dim,
+      p.keys - key);
 }
 
 SEGUE_KERNELS_END
