@@ -28,7 +28,7 @@
 // A float of a is the sum of three bfloat16s (24 bits are three times eight) and a float16 of two: its product with a
 // bfloat16 of b is that of its pieces, exactly. The small ones are summed before the large one, so that an element is
 // rounded at its full size as often as fused multiply-adds would round it. Two floats would take six products, which is
-// little faster than vectors, and slower on a processor that lowers its clock for tiles.
+// little faster than vectors on one processor and slower on another.
 
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
