@@ -9,7 +9,8 @@
 # (release notes of compute-sanitizer 2025.4 and 2026.1), so they report races and reads that are none; take a later
 # one, such as that of the wheel nvidia-cuda-sanitizer-api.
 #   SEGUE_SANITIZER          the program; compute-sanitizer
-#   SEGUE_SANITIZE_JOBS      processes at once; all cores
+#   SEGUE_SANITIZE_JOBS      processes at once; all cores. With many on one GPU the tool itself may crash (exit code
+#                            139): run such a part alone
 #   SEGUE_SANITIZE_SECONDS   what a process may take (600); one that is cut off counts as a failure
 #   SEGUE_SANITIZE_LOGS      where the output goes; a temporary folder that is kept if something is wrong
 set -euo pipefail
