@@ -200,6 +200,31 @@ TEST_CASE("a whole run is planned from shapes, before anything is allocated") {
   CHECK(std::abs(static_cast<double>(taken.reserved_bytes) / static_cast<double>(plan.reserved_bytes) - 1) < 0.01);
 }
 
+TEST_CASE("a budget decides how much is run again; recipes are what a CPU begins with") {
+  Exec<Cpu> exec({.threads = 2});
+  Context<P> ctx(exec);
+  Model model = build(exec);
+  auto source = data(exec, 3);
+  const auto step = [&] {
+    train::Trainer trainer(ctx, model, source, train::FlowMatchingObjective<>{}, six_steps());
+    trainer.step();
+  };
+  const auto rich = train::choose_recompute(ctx, std::size_t{1} << 40, step);
+  CHECK(rich.level == Recompute::cheap);
+  CHECK(rich.every == 1);
+  const auto some = train::choose_recompute(ctx, rich.plan.reserved_bytes - 1, step);
+  CHECK(some.level == Recompute::block);
+  CHECK(some.every == 8);  // the first of two blocks
+  const auto least = train::choose_recompute(ctx, some.plan.reserved_bytes - 1, step);
+  CHECK(least.level == Recompute::block);
+  CHECK(least.every == 1);
+  CHECK(ctx.recompute() == Recompute::block);
+  CHECK(ctx.recompute_every() == 1);
+  const std::string refusal =
+      support::message_of<InputError>([&] { train::choose_recompute(ctx, least.plan.reserved_bytes - 1, step); });
+  CHECK(support::contains(refusal, "even with every block run again"));
+}
+
 TEST_CASE("after the first steps no tensor memory is asked from the system") {
   Exec<Cpu> exec({.threads = 2});
   Context<P> ctx(exec);
