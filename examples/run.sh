@@ -8,7 +8,7 @@ set -euo pipefail
 # shellcheck source=cmake/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cmake/setup.sh"
 
-device=cpu precision=fp32
+device=cpu precision=
 for ((i = 1; i <= $#; ++i)); do
   next=$((i + 1))
   case ${!i} in
@@ -18,7 +18,7 @@ for ((i = 1; i <= $#; ++i)); do
   esac
 done
 program=fewshot
-if [[ $device == cuda ]]; then program=fewshot_cuda; elif [[ $precision == bf16 ]]; then program=fewshot_bf16; fi
+if [[ $device == cuda ]]; then program=fewshot_cuda; elif [[ $precision == @(bf16|fp32) ]]; then program=fewshot_$precision; fi
 
 segue_setup examples
 segue_build release "$program"

@@ -15,11 +15,11 @@ namespace example {
 #if defined(__CUDACC__)
 using Policy = segue::Policy<segue::Bf16, segue::Cuda>;
 inline constexpr const char* device_name = "cuda";
-#elif defined(SEGUE_EXAMPLE_BF16)
-using Policy = segue::Policy<segue::Bf16, segue::Cpu>;
-inline constexpr const char* device_name = "cpu";
 #else
-using Policy = segue::Policy<segue::Fp32, segue::Cpu>;
+#if !defined(SEGUE_EXAMPLE_PRECISION)
+#define SEGUE_EXAMPLE_PRECISION Fp32
+#endif
+using Policy = segue::Policy<segue::SEGUE_EXAMPLE_PRECISION, segue::Cpu>;
 inline constexpr const char* device_name = "cpu";
 #endif
 inline constexpr const char* precision_name = Policy::Precision::name;

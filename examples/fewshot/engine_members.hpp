@@ -71,7 +71,7 @@ BasicEngine<Adapters>::BasicEngine(const std::string& path, const Options& optio
     segue::throw_input("--precision", "its value", segue::in_quotes(options.precision),
                        std::string(precision_name) +
                            ", which this program was built for: on a CPU examples/run.sh builds and runs the one for "
-                           "fp32 or for bf16, on a GPU there is bf16 only");
+                           "bf16-weights, fp32 or bf16, on a GPU there is bf16 only");
 }
 
 template <class Adapters>

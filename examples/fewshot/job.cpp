@@ -212,6 +212,10 @@ void learn(const Options& options) {
   std::printf("%s: %zu training pairs, %zu test items; results go to %s\n", task.name().c_str(), task.train().size(),
               task.test().size(), out.c_str());
   for (const auto& [name, value] : task.notes()) std::printf("%s: %g\n", name.c_str(), value);
+  if (rounds_weights(model_path(options))) {
+    std::printf("the model's weights are rounded to bf16%s\n",
+                Policy::Space::host_accessible ? "; --precision fp32 keeps them as they are" : "");
+  }
   std::fflush(stdout);
 
   Trainer trainer = make_trainer(engine, data, options, out);

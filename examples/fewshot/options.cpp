@@ -94,9 +94,11 @@ example::CommandLine<Options> command_line() {
   c.number("--guidance", "X", "classifier-free guidance (default 1: none)", &Options::guidance, 0.0, 100.0);
   c.text("--device", "NAME", "cpu or cuda: examples/run.sh builds the program for it, for the CPU by default",
          &Options::device);
-  c.text("--precision", "NAME",
-         "fp32 or bf16 on a CPU (default fp32; bf16 takes less than half the time with AMX), bf16 on a GPU",
-         &Options::precision);
+  c.text(
+      "--precision", "NAME",
+      "on a CPU bf16-weights (the default: the frozen model as bf16, all else fp32), fp32, or bf16 (with AMX half the "
+      "time); on a GPU bf16",
+      &Options::precision);
   c.number("--threads", "N", "threads (default: all); results do not depend on it", &Options::threads, 1, 4096);
   c.number("--checkpoint-every", "N", "steps between checkpoints (default 50)", &Options::checkpoint_every, 1,
            10000000);
