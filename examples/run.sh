@@ -18,7 +18,11 @@ for ((i = 1; i <= $#; ++i)); do
   esac
 done
 program=fewshot
-if [[ $device == cuda ]]; then program=fewshot_cuda; elif [[ $precision == @(bf16|fp32) ]]; then program=fewshot_$precision; fi
+if [[ $device == cuda ]]; then
+  program=fewshot_cuda
+elif [[ $precision == @(bf16|fp32) ]]; then
+  program=fewshot_$precision
+fi
 
 segue_setup examples
 segue_build release "$program"

@@ -11,7 +11,8 @@
 
 namespace example {
 
-// g++ makes a program for the CPU, nvcc the one for a GPU: this choice is all the difference.
+// g++ makes a program for the CPU, in the precision that its target names, nvcc the one for a GPU: these choices are
+// all the difference.
 #if defined(__CUDACC__)
 using Policy = segue::Policy<segue::Bf16, segue::Cuda>;
 inline constexpr const char* device_name = "cuda";

@@ -30,7 +30,7 @@ using Patches = segue::ops::PatchSet<segue::ops::Patch<1, 1, 1>, segue::ops::Pat
 /// Opens a Wan folder; refuses what this program is not compiled for (the model itself checks the patch).
 segue::models::WanFolder open_backbone(const std::string& path);
 
-/// Whether this program keeps the weights of a folder in fewer bits than its file.
+/// Whether this program keeps the weights of a folder in a type that cannot hold all of its file's.
 bool rounds_weights(const std::string& path);
 
 /// How pictures get into the model of a folder. @throws segue::InputError for one that the options cannot feed.

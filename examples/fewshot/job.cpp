@@ -199,11 +199,21 @@ void print_table(const std::string& score, double before, double after, const Fi
   for (const auto& [name, value] : baselines) std::printf("%-28s %8.3f\n", ("no network: " + name).c_str(), value);
 }
 
+/// The folder of the model; says so if its weights do not stay what they are.
+std::string model_to_open(const Options& options) {
+  std::string path = model_path(options);
+  if (rounds_weights(path)) {
+    std::printf("the model's weights are rounded to bf16%s\n",
+                Policy::Space::host_accessible ? "; --precision fp32 keeps them as they are" : "");
+  }
+  return path;
+}
+
 }  // namespace
 
 void learn(const Options& options) {
   Stopwatch total;
-  Engine engine(model_path(options), options);
+  Engine engine(model_to_open(options), options);
   const Task task(options, engine.spec().width, engine.spec().height);
   engine.add_adapter(options);
   auto data = engine.dataset(task.augmented(options.augmentation, options.seed), options);
@@ -212,10 +222,6 @@ void learn(const Options& options) {
   std::printf("%s: %zu training pairs, %zu test items; results go to %s\n", task.name().c_str(), task.train().size(),
               task.test().size(), out.c_str());
   for (const auto& [name, value] : task.notes()) std::printf("%s: %g\n", name.c_str(), value);
-  if (rounds_weights(model_path(options))) {
-    std::printf("the model's weights are rounded to bf16%s\n",
-                Policy::Space::host_accessible ? "; --precision fp32 keeps them as they are" : "");
-  }
   std::fflush(stdout);
 
   Trainer trainer = make_trainer(engine, data, options, out);
@@ -259,7 +265,7 @@ void learn(const Options& options) {
 
 void learn_latents(const Options& options) {
   Stopwatch total;
-  Engine engine(model_path(options), options);
+  Engine engine(model_to_open(options), options);
   engine.add_adapter(options);
   auto data = train::read_latent_folder<Policy>(engine.exec(), options.latents, options.batch, options.seed);
   const auto batch = data.all(engine.exec());
@@ -295,7 +301,7 @@ void learn_latents(const Options& options) {
 }
 
 void apply(const Options& options) {
-  Engine engine(model_path(options), options);
+  Engine engine(model_to_open(options), options);
   segue::adapters::load_adapter(engine.model(), engine.exec(), options.adapter, "default");
   std::vector<tasks::Pair> items;
   for (tasks::NamedPicture& p : tasks::read_pictures(options.apply, engine.spec().width, engine.spec().height)) {

@@ -70,11 +70,13 @@ TEMPLATE_TEST_CASE("gemm packs a b that is larger than its scratch part by part"
     Case<TestType, TestType, TestType>{.m = 3, .n = 2100, .k = 2051, .tb = t}.verify(exec);
 }
 
-TEMPLATE_TEST_CASE("gemm gives the same bits at any thread count", "[gemm]", float, bfloat16) {
-  using T = TestType;
+TEMPLATE_TEST_CASE("gemm gives the same bits at any thread count", "[gemm]", (std::pair<float, float>),
+                   (std::pair<bfloat16, bfloat16>), (std::pair<float, bfloat16>)) {
+  using T = typename TestType::first_type;
+  using TB = typename TestType::second_type;
   for (const Transpose t : {Transpose::no, Transpose::yes})
     for (const std::int64_t m : {3, 50, 320}) {
-      const Case<T, T, T> shape{
+      const Case<T, TB, T> shape{
           .m = m, .n = 200, .k = 500, .ta = t, .tb = t, .bias = true, .activation = Activation::gelu_tanh};
       Exec<Device> one(typename Exec<Device>::Options{.threads = 1});
       const Values expected = shape.run(one)[0];
@@ -85,8 +87,10 @@ TEMPLATE_TEST_CASE("gemm gives the same bits at any thread count", "[gemm]", flo
     }
 }
 
-TEMPLATE_TEST_CASE("a row of gemm has the same bits in any batch", "[gemm]", float, bfloat16) {
-  using T = TestType;
+TEMPLATE_TEST_CASE("a row of gemm has the same bits in any batch", "[gemm]", (std::pair<float, float>),
+                   (std::pair<bfloat16, bfloat16>), (std::pair<float, bfloat16>)) {
+  using T = typename TestType::first_type;
+  using TB = typename TestType::second_type;
   Exec<Device> exec(typename Exec<Device>::Options{.threads = 2});
   // Long sums with an activation, short ones that go straight to c or are added to it.
   const std::int64_t k = GENERATE(450, 90, 96);
@@ -94,12 +98,12 @@ TEMPLATE_TEST_CASE("a row of gemm has the same bits in any batch", "[gemm]", flo
   const Activation activation = k == 450 ? Activation::gelu : Activation::none;
   constexpr std::int64_t m = 131, n = 75;
   const auto a = support::operand<T>(exec, Shape<2>{m, k}, support::random_values<T>(m * k, 1));
-  const auto b = support::operand<T>(exec, Shape<2>{n, k}, support::random_values<T>(n * k, 2));
+  const auto b = support::operand<TB>(exec, Shape<2>{n, k}, support::random_values<TB>(n * k, 2));
   const auto multiply = [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
     const auto all = support::operand<T>(exec, Shape<2>{m, n}, support::random_values<T>(m * n, 3));
     const auto c = all.slice(0, row, row + rows).slice(1, column, column + columns);
     const auto scratch = support::scratch_of(
-        exec, ops::gemm_workspace_bytes<T, T, T>(exec, rows, columns, k, Transpose::no, Transpose::yes));
+        exec, ops::gemm_workspace_bytes<T, TB, T>(exec, rows, columns, k, Transpose::no, Transpose::yes));
     ops::gemm(exec, a.slice(0, row, row + rows), Transpose::no, b.slice(0, column, column + columns), Transpose::yes, c,
               {.alpha = 1, .beta = beta}, ops::Epilogue<T, T, typename Device::Space>{.activation = activation},
               scratch);

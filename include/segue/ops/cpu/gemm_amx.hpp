@@ -26,9 +26,9 @@
 // columns. An element is the sum over tiles of 32 steps, wherever it lies. Subnormal operands and sums count as zero.
 //
 // A float of a is the sum of three bfloat16s (24 bits are three times eight) and a float16 of two: its product with a
-// bfloat16 of b is that of its pieces, exactly. The small ones are summed before the large one, so that an element is
-// rounded at its full size as often as fused multiply-adds would round it. Two floats would take six products, which is
-// little faster than vectors on one processor and slower on another.
+// bfloat16 of b is that of its pieces, exactly. The small ones are summed before the large one, and the
+// steps of a tile in pairs, so that an element is rounded at its full size less often than by fused multiply-adds. Two
+// floats would take six products, which is little faster than vectors on one processor and slower on another.
 
 SEGUE_NAMESPACE_BEGIN
 namespace detail {
@@ -289,7 +289,7 @@ inline void copy_rows(bfloat16* dst, std::int64_t dst_row, const bfloat16* a, st
     }
 }
 
-/// The elements of a tile's row (of either operand): of the first of each pair of steps, or of the second.
+/// The sums of the pieces in a row of a tile, at the first step of each pair or at the second.
 template <int Pieces>
 SEGUE_FORCE_INLINE Floats joined(const bfloat16* piece, bool second) {
   Floats sum{};

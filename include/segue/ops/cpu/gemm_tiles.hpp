@@ -37,8 +37,8 @@ template <class TA>
 struct TileGemmSizes {
   static constexpr int pieces = amx::pieces<TA>;
   static constexpr bool apart = pieces > 1;  ///< whether elements of a are taken apart
-  /// Then, tiles of steps that are summed before they are added to others: longer sums would round more than they need
-  /// to.
+  /// Where they are, tiles of steps that are summed before they are added to others: longer sums would round more than
+  /// they need to.
   static constexpr std::int64_t sum_steps = 16;
 
   std::int64_t m, n, k, steps;  // steps: tiles of K
@@ -97,7 +97,7 @@ struct TileGemmProblem {
   static constexpr std::int64_t block_elements = amx::block_rows * amx::block_columns;
   using Sums = float[static_cast<std::size_t>(block_elements)];
 
-  /// A block of sums of packed operands whose elements are taken apart.
+  /// A block of sums of packed operands, elements of a taken apart.
   void multiply_apart(const bfloat16* rows, const bfloat16* columns, Sums& sums) const {
     alignas(64) Sums part;
     amx::LeftTiles from = amx::LeftTiles::packed(rows, Sizes::pieces);

@@ -126,7 +126,7 @@ struct AttentionBackwardPlan {
     };
     consider(heads, 1);
     for (std::int64_t n = 2; n <= std::min<std::int64_t>(query_tiles, 32); ++n) {
-      const std::int64_t most = part_bytes / (2 * n * key_tiles * dk_tile_bytes);  // heads with parts
+      const std::int64_t most = part_bytes / (2 * n * key_tiles * dk_tile_bytes);  // as many heads may have parts
       for (std::int64_t whole = std::max<std::int64_t>(0, heads - most); whole < heads; ++whole) consider(whole, n);
     }
   }
