@@ -84,8 +84,8 @@ inline void require_fits(const Plan& plan, std::size_t budget, std::string_view 
 }
 
 /// Sets the context to the fastest way of keeping activations whose plan of `f()` fits into `budget` bytes: everything
-/// first, then ever more blocks that keep recipes, then ever more that are run again. A CPU, whose caches
-/// hold little of a step, begins with recipes in every block. `f` is what `plan` takes.
+/// first, then ever more blocks that keep recipes, then ever more that are run again. A CPU, whose caches hold little
+/// of a step, begins with recipes in every block. `f` is what `plan` takes.
 /// @throws InputError with the numbers if not even running all blocks again fits.
 template <PolicyLike P, class F>
 RecomputeChoice choose_recompute(Context<P>& ctx, std::size_t budget, F&& f) {
