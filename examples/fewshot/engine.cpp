@@ -22,9 +22,8 @@ segue::models::WanFolder open_backbone(const std::string& path) {
   return folder;
 }
 
-bool rounds_weights(const std::string& path) {
+bool rounds_weights(const segue::models::WanFolder& folder) {
   if constexpr (std::is_same_v<Policy::storage, float>) return false;
-  const segue::models::WanFolder folder = segue::models::open_wan_folder(path);
   const segue::io::TensorInfo* info = folder.weights.find("blocks.0.attn1.to_q.weight");
   return info && info->dtype != segue::dtype_of<Policy::storage>;
 }

@@ -31,7 +31,7 @@ using Patches = segue::ops::PatchSet<segue::ops::Patch<1, 1, 1>, segue::ops::Pat
 segue::models::WanFolder open_backbone(const std::string& path);
 
 /// Whether this program keeps the weights of a folder in a type that cannot hold all of its file's.
-bool rounds_weights(const std::string& path);
+bool rounds_weights(const segue::models::WanFolder& folder);
 
 /// How pictures get into the model of a folder. @throws segue::InputError for one that the options cannot feed.
 segue::train::ClipSpec read_spec(const segue::models::WanFolder& folder, const Options& options);
@@ -57,6 +57,7 @@ class BasicEngine {
   segue::Exec<Device>& exec() { return exec_; }
   Model& model() { return model_; }
   const segue::train::ClipSpec& spec() const { return spec_; }
+  bool weights_rounded() const { return weights_rounded_; }
 
   /// Weights of a run from nothing (see models::initialize_wan), but an output projection that stays frozen is drawn
   /// as the other linears are.
@@ -81,6 +82,7 @@ class BasicEngine {
   segue::Exec<Device> exec_;
   segue::Context<Policy> ctx_;
   segue::train::ClipSpec spec_;
+  bool weights_rounded_;
   Model model_;
 };
 

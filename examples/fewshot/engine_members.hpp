@@ -79,6 +79,7 @@ BasicEngine<Adapters>::BasicEngine(const segue::models::WanFolder& folder, const
     : exec_(segue::Exec<Device>::Options{.threads = options.threads, .seed = options.seed}),
       ctx_(exec_),
       spec_(read_spec(folder, options)),
+      weights_rounded_(rounds_weights(folder)),
       model_(exec_, folder.config) {
   if (start == Start::pretrained) segue::models::load_weights(model_, exec_, folder.weights);
 }

@@ -199,21 +199,19 @@ void print_table(const std::string& score, double before, double after, const Fi
   for (const auto& [name, value] : baselines) std::printf("%-28s %8.3f\n", ("no network: " + name).c_str(), value);
 }
 
-/// The folder of the model; says so if its weights do not stay what they are.
-std::string model_to_open(const Options& options) {
-  std::string path = model_path(options);
-  if (rounds_weights(path)) {
-    std::printf("the model's weights are rounded to bf16%s\n",
-                Policy::Space::host_accessible ? "; --precision fp32 keeps them as they are" : "");
-  }
-  return path;
+/// Says so if the model's weights are not what its file holds.
+void tell_of_rounding(const Engine& engine) {
+  if (!engine.weights_rounded()) return;
+  std::printf("the model's weights are rounded to bf16%s\n",
+              Policy::Space::host_accessible ? "; --precision fp32 keeps them as they are" : "");
 }
 
 }  // namespace
 
 void learn(const Options& options) {
   Stopwatch total;
-  Engine engine(model_to_open(options), options);
+  Engine engine(model_path(options), options);
+  tell_of_rounding(engine);
   const Task task(options, engine.spec().width, engine.spec().height);
   engine.add_adapter(options);
   auto data = engine.dataset(task.augmented(options.augmentation, options.seed), options);
@@ -265,7 +263,8 @@ void learn(const Options& options) {
 
 void learn_latents(const Options& options) {
   Stopwatch total;
-  Engine engine(model_to_open(options), options);
+  Engine engine(model_path(options), options);
+  tell_of_rounding(engine);
   engine.add_adapter(options);
   auto data = train::read_latent_folder<Policy>(engine.exec(), options.latents, options.batch, options.seed);
   const auto batch = data.all(engine.exec());
@@ -301,7 +300,8 @@ void learn_latents(const Options& options) {
 }
 
 void apply(const Options& options) {
-  Engine engine(model_to_open(options), options);
+  Engine engine(model_path(options), options);
+  tell_of_rounding(engine);
   segue::adapters::load_adapter(engine.model(), engine.exec(), options.adapter, "default");
   std::vector<tasks::Pair> items;
   for (tasks::NamedPicture& p : tasks::read_pictures(options.apply, engine.spec().width, engine.spec().height)) {

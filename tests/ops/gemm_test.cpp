@@ -13,7 +13,7 @@ using Device = segue::Cpu;
 
 TEST_CASE("gemm multiplies operands of different types", "[gemm]") {
   SECTION("float by bfloat16 into float") { verify_shapes<float, bfloat16, float>(); }
-  SECTION("bfloat16 by float into float") { verify_shapes<bfloat16, float, float>(); }
+  SECTION("bfloat16 by float into bfloat16") { verify_shapes<bfloat16, float, bfloat16>(); }
   SECTION("bfloat16 by float16 into bfloat16") { verify_shapes<bfloat16, float16, bfloat16>(); }
   SECTION("float16 by float into bfloat16") { verify_shapes<float16, float, bfloat16>(); }
 }

@@ -87,9 +87,8 @@ struct Case {
     return {support::values_of(ct), pre_activation ? support::values_of(pre) : Values()};
   }
 
-  /// Of a sum of k products, of which a thousand are added one after the other.
   double tolerance() const {
-    return 2 * support::rounding<TC> + (std::is_same_v<TC, double> ? 1e-13 : 1e-6 + 6e-7 * std::sqrt(double(k)));
+    return 2 * support::rounding<TC> + (std::is_same_v<TC, double> ? 1e-13 : 1e-6 + 4e-7 * std::sqrt(double(k)));
   }
 
   void verify(Exec<Device>& exec) const {

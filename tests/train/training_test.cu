@@ -422,6 +422,7 @@ TEST_CASE("a budget decides how much is run again") {
   const auto tight = train::choose_recompute(run.ctx, train::plan(run.exec, step).reserved_bytes - 1, step);
   CHECK(tight.level == Recompute::block);
   CHECK(run.ctx.recompute() == Recompute::block);
+  CHECK(tight.plan.reserved_bytes < rich.plan.reserved_bytes);
   const std::string message =
       support::message_of<InputError>([&] { train::choose_recompute(run.ctx, std::size_t{1} << 10, step); });
   CHECK(message.find("at most 1.00 KiB: even with every block run again") != std::string::npos);

@@ -44,18 +44,16 @@ struct AmxAttention {
     for (std::int64_t c = 0; c < d; c += rows, dst += rows * padded(count))
       amx::pack_block<amx::Side::columns_of_b, false>(dst, x.data + c, x.stride, std::min(rows, d - c), count);
   }
-  /// 32 rows as a left operand: where they lie, if that can be read whole, else copied to `room`.
-  static HeadRows<const bfloat16> left_rows(bfloat16* room, HeadRows<const bfloat16> x, std::int64_t count,
-                                            std::int64_t d) {
-    if (count >= rows && d % amx::tile_steps == 0) return x;
-    amx::copy_rows(room, padded(d), x.data, x.stride, false, std::min(rows, count), d);
-    return {room, padded(d)};
+  /// 32 rows as a left operand: where they lie, if that can be read whole, else packed in `room`.
+  static amx::LeftTiles left_rows(bfloat16* room, HeadRows<const bfloat16> x, std::int64_t count, std::int64_t d) {
+    if (count >= rows && d % amx::tile_steps == 0) return amx::LeftTiles::rows(x.data, x.stride);
+    amx::pack_block<amx::Side::rows_of_a, true>(room, x.data, x.stride, std::min(rows, count), d);
+    return amx::LeftTiles::packed(room, 1);
   }
   /// sums (32 x 32, `sums_row` apart) = 32 rows of a · a block of packed b.
-  static void multiply(std::int64_t steps, HeadRows<const bfloat16> a, const bfloat16* b, float* sums,
+  static void multiply(std::int64_t steps, const amx::LeftTiles& a, const bfloat16* b, float* sums,
                        std::int64_t sums_row) {
-    amx::multiply_block(steps / amx::tile_steps, a.data, a.stride * static_cast<std::int64_t>(sizeof(bfloat16)), b,
-                        sums, sums_row);
+    amx::multiply_steps<1>(steps / amx::tile_steps, a, b, sums, sums_row);
   }
 };
 
@@ -137,7 +135,7 @@ struct AmxAttentionForward : AmxAttention {
         maximum[i] = m;
       }
       for (std::int64_t c = 0; c < channels; c += rows) {
-        multiply(wide, {p, key_chunk}, v + key * channels + c * wide, product, rows);
+        multiply(wide, amx::LeftTiles::rows(p, key_chunk), v + key * channels + c * wide, product, rows);
         for (std::int64_t i = 0; i < queries; ++i)
           for (std::int64_t j = 0; j < rows; j += lanes) {
             float* at = o + i * channels + c + j;
@@ -256,10 +254,10 @@ struct AmxAttentionBackwardHead {
       for (std::int64_t i = 0; i < count; i += rows) run_rows(key + i, i, std::min(rows, count - i), query, queries);
       if (!need_dq) continue;
       for (std::int64_t at = 0; at < queries; at += rows) {
-        amx::copy_rows(scratch.ds_rows, wide, scratch.ds + at, chunk, true, rows, wide);
+        amx::pack_block<amx::Side::rows_of_a, false>(scratch.ds_rows, scratch.ds + at, chunk, rows, wide);
         for (std::int64_t c = 0; c < channels; c += rows)
-          add_product(wide, {scratch.ds_rows, wide}, scratch.k_steps + c * wide, dq + (query + at) * channels + c,
-                      channels, add_dq);
+          add_product(wide, amx::LeftTiles::packed(scratch.ds_rows, 1), scratch.k_steps + c * wide,
+                      dq + (query + at) * channels + c, channels, add_dq);
       }
     }
     store_keys(scratch.dv, key, count, dv, 1.0f);
@@ -294,13 +292,16 @@ struct AmxAttentionBackwardHead {
     for (std::int64_t c = 0; c < channels; c += rows) {
       const std::int64_t packed = query * channels + c * queries, sums = row * channels + c;
       if (dv.data)
-        add_product(queries, {scratch.p, chunk}, scratch.dout_steps + packed, scratch.dv + sums, channels, query > 0);
-      if (dk.data) add_product(queries, {ds, chunk}, scratch.q_steps + packed, scratch.dk + sums, channels, query > 0);
+        add_product(queries, amx::LeftTiles::rows(scratch.p, chunk), scratch.dout_steps + packed, scratch.dv + sums,
+                    channels, query > 0);
+      if (dk.data)
+        add_product(queries, amx::LeftTiles::rows(ds, chunk), scratch.q_steps + packed, scratch.dk + sums, channels,
+                    query > 0);
     }
   }
 
   /// sums (32 x 32, `sums_row` apart) = or += a · b
-  static void add_product(std::int64_t steps, HeadRows<const bfloat16> a, const bfloat16* b, float* sums,
+  static void add_product(std::int64_t steps, const amx::LeftTiles& a, const bfloat16* b, float* sums,
                           std::int64_t sums_row, bool add) {
     if (!add) return Scratch::multiply(steps, a, b, sums, sums_row);
     alignas(64) float product[static_cast<std::size_t>(rows * rows)];

@@ -100,9 +100,12 @@ struct LeftTiles {
   const char* at;
   std::int64_t row, lower, piece, steps;
 
-  static LeftTiles rows(const bfloat16* a, std::int64_t row_bytes) {
-    return {reinterpret_cast<const char*>(a), row_bytes, tile_rows * row_bytes, 0, 64};
+  /// Rows of bfloat16 as they lie, `stride` elements apart.
+  static LeftTiles rows(const bfloat16* a, std::int64_t stride) {
+    const std::int64_t row = stride * static_cast<std::int64_t>(sizeof(bfloat16));
+    return {reinterpret_cast<const char*>(a), row, tile_rows * row, 0, 64};
   }
+  /// What `pack_block` made.
   static LeftTiles packed(const bfloat16* a, int pieces) {
     constexpr std::int64_t tile = tile_elements * static_cast<std::int64_t>(sizeof(bfloat16));
     return {reinterpret_cast<const char*>(a), 64, tile, 2 * tile, 2 * tile * pieces};
@@ -142,12 +145,6 @@ void multiply_steps(std::int64_t steps, const LeftTiles& a, const bfloat16* b, f
   store<0>(sums, row), store<1>(sums + tile_columns, row);
   store<2>(sums + tile_rows * sums_row, row);
   store<3>(sums + tile_rows * sums_row + tile_columns, row);
-}
-
-/// The same for bfloat16, whose rows of a are `a_row` bytes apart.
-inline void multiply_block(std::int64_t steps, const bfloat16* a, std::int64_t a_row, const bfloat16* b, float* sums,
-                           std::int64_t sums_row) {
-  multiply_steps<1>(steps, LeftTiles::rows(a, a_row), b, sums, sums_row);
 }
 
 using Floats = simd::Vec<float>;
@@ -266,26 +263,6 @@ void pack_block(bfloat16* dst, const T* src, std::int64_t ld, std::int64_t count
         if constexpr (StepsContiguous == (Which == Side::columns_of_b)) simd::transpose<float>(tile[piece]);
         std::memcpy(static_cast<void*>(dst + (2 * piece + half) * tile_elements), tile[piece], sizeof(tile[piece]));
       }
-    }
-}
-
-/// Copies 32 rows of a over all k steps, missing ones and steps up to a whole tile zero, into rows `dst_row` long.
-/// Element (row i, step p) is a[i·ld + p], or a[p·ld + i] if `transposed`.
-inline void copy_rows(bfloat16* dst, std::int64_t dst_row, const bfloat16* a, std::int64_t ld, bool transposed,
-                      std::int64_t rows, std::int64_t k) {
-  if (!transposed) {
-    std::memset(static_cast<void*>(dst), 0, static_cast<std::size_t>(block_rows * dst_row) * sizeof(bfloat16));
-    for (std::int64_t i = 0; i < rows && k > 0; ++i)
-      std::memcpy(static_cast<void*>(dst + i * dst_row), a + i * ld, static_cast<std::size_t>(k) * sizeof(bfloat16));
-    return;
-  }
-  for (std::int64_t step = 0; step < k; step += tile_steps)
-    for (std::int64_t first = 0; first < block_rows; first += tile_rows) {
-      Square tile[1];
-      load_tiles(a + step * ld + first, ld, k - step, rows - first, tile);
-      simd::transpose<float>(tile[0]);
-      for (std::int64_t i = 0; i < tile_rows; ++i)
-        std::memcpy(static_cast<void*>(dst + (first + i) * dst_row + step), &tile[0][i], sizeof(tile[0][i]));
     }
 }
 

@@ -143,12 +143,11 @@ struct TileGemmProblem {
           const bfloat16* packed = packed_a + (i - block) * sizes.packed_rows();
           if constexpr (Sizes::apart)
             multiply_apart(packed, columns, sums);
-          else if (lies(i))
-            amx::multiply_block(sizes.steps, in.a + row * in.a_stride,
-                                in.a_stride * static_cast<std::int64_t>(sizeof(bfloat16)), columns, sums,
-                                amx::block_columns);
           else
-            amx::multiply_steps<1>(sizes.steps, amx::LeftTiles::packed(packed, 1), columns, sums, amx::block_columns);
+            amx::multiply_steps<1>(sizes.steps,
+                                   lies(i) ? amx::LeftTiles::rows(in.a + row * in.a_stride, in.a_stride)
+                                           : amx::LeftTiles::packed(packed, 1),
+                                   columns, sums, amx::block_columns);
           finish(sums, row, column, std::min(amx::block_rows, sizes.m - row),
                  std::min(amx::block_columns, sizes.n - column));
         }
