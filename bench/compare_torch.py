@@ -5,8 +5,9 @@
     taskset -c 0,1 python3 bench/compare_torch.py build/bench/bench --threads 2 --out table.json
 
 The folder holds bench_gemm, bench_attention and bench_models. Rounds alternate between the two sides; the table shows
-the median of the rounds, their spread, and the ratio of speeds (above 1: segue is faster). The Wan step needs
-diffusers and peft; without them its row is left out."""
+the median of the rounds, their spread, and the ratio of speeds (above 1: segue is faster). Where others use the same
+processor, many short rounds tell more than few long ones: --rounds 15 --seconds 0.3. The Wan step needs diffusers and
+peft; without them its row is left out."""
 import argparse
 import json
 import os
@@ -20,6 +21,7 @@ parser.add_argument("folder", help="where the bench_ programs are")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--seconds", type=float, default=1.0, help="at least this long a case and round")
+parser.add_argument("--only", default="", help="the cases whose name has this in it")
 parser.add_argument("--out", help="a JSON file for the table")
 args = parser.parse_args()
 
@@ -116,6 +118,8 @@ except ImportError as error:
 
 table = []
 for label, call, program, name in cases:
+    if args.only not in label:
+        continue
     ours, theirs = [], []
     for _ in range(args.rounds):
         theirs.append(median_ms(call))

@@ -113,12 +113,12 @@ struct AttentionBackwardHead {
         A* ds = scratch.ds + at * padded;
         multiply_panel(count, d, scratch.k, d, scratch.q + (query + at) * d, p, valid, false);
         multiply_panel(count, d, scratch.v, d, scratch.dout + (query + at) * d, ds, valid, false);
-        for (std::int64_t half = 0; half < valid; half += lanes) {
-          const V shift = simd::load<A>(scratch.lse + query + at + half);
-          const V delta = simd::load<A>(scratch.delta + query + at + half);
+        for (std::int64_t piece = 0; piece < valid; piece += lanes) {
+          const V shift = simd::load<A>(scratch.lse + query + at + piece);
+          const V delta = simd::load<A>(scratch.delta + query + at + piece);
           for (std::int64_t i = 0; i < count; ++i) {
-            A* pi = p + i * columns + half;
-            A* di = ds + i * columns + half;
+            A* pi = p + i * columns + piece;
+            A* di = ds + i * columns + piece;
             const V probability = simd::exp2_of_negative<A>(simd::load<A>(pi) - shift);
             simd::store<A>(pi, probability);
             simd::store<A>(di, probability * (simd::load<A>(di) - delta));

@@ -19,7 +19,7 @@ namespace detail {
 template <class A>
 struct AttentionBlocking {
   static constexpr std::int64_t rows = GemmBlocking<A>::rows, lanes = GemmBlocking<A>::lanes;
-  static constexpr std::int64_t columns = GemmBlocking<A>::columns;
+  static constexpr std::int64_t pieces = GemmBlocking<A>::pieces, columns = GemmBlocking<A>::columns;
   static constexpr std::int64_t query_tile = 64, panels = query_tile / columns;
   static_assert(query_tile % columns == 0);
 
@@ -91,13 +91,13 @@ void multiply_panel(std::int64_t count, std::int64_t steps, const A* a, std::int
 template <class A, class T>
 void store_transposed(const A* tile, HeadRows<T> out, std::int64_t queries, std::int64_t d) {
   constexpr int lanes = GemmBlocking<A>::lanes, columns = GemmBlocking<A>::columns;
-  for (std::int64_t half = 0; half < columns && half < queries; half += lanes)
+  for (std::int64_t piece = 0; piece < columns && piece < queries; piece += lanes)
     for (std::int64_t c = 0; c < d; c += lanes) {
       simd::Vec<A> square[static_cast<std::size_t>(lanes)];
-      for (int i = 0; i < lanes; ++i) square[i] = simd::load<A>(tile + (c + i) * columns + half);
+      for (int i = 0; i < lanes; ++i) square[i] = simd::load<A>(tile + (c + i) * columns + piece);
       simd::transpose<A>(square);
-      for (int i = 0; i < lanes && half + i < queries; ++i)
-        simd::store<A>(out.data + (half + i) * out.stride + c, square[i], d - c);
+      for (int i = 0; i < lanes && piece + i < queries; ++i)
+        simd::store<A>(out.data + (piece + i) * out.stride + c, square[i], d - c);
     }
 }
 

@@ -21,7 +21,8 @@ namespace detail {
 template <class A>
 struct AttentionForwardScratch {
   using Blocking = AttentionBlocking<A>;
-  static constexpr std::int64_t key_limit = 192;
+  /// Scores of a block of keys take half of the first-level cache, and what is read beside them the other.
+  static constexpr std::int64_t key_limit = std::min<std::int64_t>(192, 6144 / Blocking::columns);
   A *k, *v, *q, *p, *o;
   A* gathered;  // room for two copies of the keys' rows in the operands' type
 
@@ -55,7 +56,7 @@ void attention_tile(const AttentionForwardScratch<A>& scratch, HeadRows<const T>
   constexpr A log2e = A(1.4426950408889634074), ln2 = A(0.69314718055994530942);
   const std::int64_t block = Blocking::key_block(keys, AttentionForwardScratch<A>::key_limit);
   const std::int64_t tile = Blocking::tile_rows(d) * columns, panels = ceil_div(queries, columns);
-  V maximum[2 * Blocking::panels], sum[2 * Blocking::panels];
+  V maximum[Blocking::pieces * Blocking::panels], sum[Blocking::pieces * Blocking::panels];
   for (V& m : maximum) m = simd::broadcast(-std::numeric_limits<A>::infinity());
   for (V& l : sum) l = V{};
 
@@ -70,10 +71,10 @@ void attention_tile(const AttentionForwardScratch<A>& scratch, HeadRows<const T>
       const std::int64_t valid = std::min(columns, queries - panel * columns);
       A* o = scratch.o + panel * tile;
       multiply_panel(count, d, scratch.k + key * d, d, scratch.q + panel * columns * d, scratch.p, valid, false);
-      for (std::int64_t half = 0; half * lanes < valid; ++half) {
-        A* p = scratch.p + half * lanes;
-        V& m = maximum[2 * panel + half];
-        V& l = sum[2 * panel + half];
+      for (std::int64_t piece = 0; piece * lanes < valid; ++piece) {
+        A* p = scratch.p + piece * lanes;
+        V& m = maximum[Blocking::pieces * panel + piece];
+        V& l = sum[Blocking::pieces * panel + piece];
         V top = m, top2 = m;
         std::int64_t i = 0;
         for (; i + 2 <= count; i += 2) {
@@ -105,7 +106,8 @@ void attention_tile(const AttentionForwardScratch<A>& scratch, HeadRows<const T>
         l = l * correction + (l0 + l1);
         if (key > 0)
           for (std::int64_t c = 0; c < d; ++c)
-            simd::store<A>(o + c * columns + half * lanes, simd::load<A>(o + c * columns + half * lanes) * correction);
+            simd::store<A>(o + c * columns + piece * lanes,
+                           simd::load<A>(o + c * columns + piece * lanes) * correction);
       }
       multiply_panel(d, count, scratch.v + key * rows, keys, scratch.p, o, valid, key > 0);
     }
@@ -114,17 +116,18 @@ void attention_tile(const AttentionForwardScratch<A>& scratch, HeadRows<const T>
   for (std::int64_t panel = 0; panel < panels; ++panel) {
     const std::int64_t valid = std::min(columns, queries - panel * columns);
     A* o = scratch.o + panel * tile;
-    for (std::int64_t half = 0; half * lanes < valid; ++half) {
-      const V inverse = A{1} / sum[2 * panel + half];
+    for (std::int64_t piece = 0; piece * lanes < valid; ++piece) {
+      const V inverse = A{1} / sum[Blocking::pieces * panel + piece];
       for (std::int64_t c = 0; c < d; ++c) {
-        A* at = o + c * columns + half * lanes;
+        A* at = o + c * columns + piece * lanes;
         simd::store<A>(at, keys > 0 ? simd::load<A>(at) * inverse : V{});
       }
       if (lse)
-        for (std::int64_t i = 0; i < lanes && half * lanes + i < valid; ++i)
-          lse[panel * columns + half * lanes + i] = keys > 0 ? static_cast<A>(maximum[2 * panel + half][i]) * ln2 +
-                                                                   std::log(static_cast<A>(sum[2 * panel + half][i]))
-                                                             : -std::numeric_limits<A>::infinity();
+        for (std::int64_t i = 0; i < lanes && piece * lanes + i < valid; ++i)
+          lse[panel * columns + piece * lanes + i] =
+              keys > 0 ? static_cast<A>(maximum[Blocking::pieces * panel + piece][i]) * ln2 +
+                             std::log(static_cast<A>(sum[Blocking::pieces * panel + piece][i]))
+                       : -std::numeric_limits<A>::infinity();
     }
     store_transposed(o, HeadRows<T>{out.data + panel * columns * out.stride, out.stride}, valid, d);
   }

@@ -21,9 +21,9 @@ struct GemmProblem {
   GemmFinish<A, TC, TBias> finish;
 
   /// A transposed a may be read where it lies: worth it when few columns share the packed copy.
-  bool direct_a() const { return std::is_same_v<TA, A> && in.a_transposed && sizes.n <= 4 * Block::columns; }
+  bool direct_a() const { return std::is_same_v<TA, A> && in.a_transposed && sizes.n <= Block::few_columns; }
   /// Likewise a b that is not transposed, when few rows share it.
-  bool direct_b() const { return std::is_same_v<TB, A> && !in.b_transposed && sizes.m <= 4 * Block::rows; }
+  bool direct_b() const { return std::is_same_v<TB, A> && !in.b_transposed && sizes.m <= Block::few_rows; }
 
   void pack_a(A* dst, std::int64_t row, std::int64_t rows, std::int64_t step, std::int64_t steps) const {
     const std::int64_t whole = direct_a() ? rows / Block::rows * Block::rows : 0;
@@ -71,8 +71,9 @@ struct GemmProblem {
                 std::int64_t first, std::int64_t last, A* scratch) const {
     A* packed_a = scratch;
     A* tile = scratch + GemmSizes<A>::aligned(sizes.packed_a());
-    // One panel of K and nothing to do at the end: sums go straight to c.
-    const bool straight = sizes.panels == 1 && finish.plain();
+    // With nothing to do at the end sums go straight to c; what is there comes last, so it is added to those of one
+    // panel.
+    const bool straight = finish.plain() && (sizes.panels == 1 || finish.beta == A{0});
     alignas(64) A local[static_cast<std::size_t>(Block::rows * Block::columns)];
     for (std::int64_t row = row_begin; row < row_end; row += sizes.rows) {
       const std::int64_t rows = std::min(sizes.rows, row_end - row);
@@ -110,16 +111,16 @@ struct GemmProblem {
                 }
               }
               if constexpr (std::is_same_v<TC, A>) {
-                if (straight && valid_rows == Block::rows && valid % Block::lanes == 0) {
+                if (straight && valid_rows == Block::rows && valid == gemm_pieces<A>(valid) * Block::lanes) {
                   block_product(valid_rows, valid, steps, ap, a_step, bp, b_step,
                                 finish.c + (row + i) * finish.c_stride + column + j, finish.c_stride,
-                                finish.beta != A{0}, fetch);
+                                finish.beta != A{0} || panel > 0, fetch);
                   continue;
                 }
               }
               block_product(valid_rows, valid, steps, ap, a_step, bp, b_step, block, std::int64_t{Block::columns},
                             panel > 0, fetch);
-              if (panel + 1 == sizes.panels) finish(block, row + i, column + j, valid_rows, valid);
+              if (panel + 1 == sizes.panels) finish(block, Block::columns, row + i, column + j, valid_rows, valid);
               if (sizes.panels > 1) block += Block::rows * Block::columns;
             }
           }

@@ -30,16 +30,19 @@ enum class PackedRows { steps, lines };
 
 inline constexpr std::int64_t cache_line = 64;
 
-/// Register block and cache blocks of the product for sums in A. `rows` is at most a register's lanes.
+/// Register block and cache blocks of the product for sums in A. `rows` is at most a register's lanes, `pieces` are the
+/// registers of a row. The squarer the block, the fewer instructions a multiply-add takes: where another program shares
+/// the core and with it what decodes and issues them, 6 x 4 registers lose half as much as 13 x 2.
 template <class A>
 struct GemmBlocking {
   static constexpr int lanes = simd::lanes<A>;
-  static constexpr int rows = simd::vector_bytes == 64 ? (lanes == 16 ? 13 : 8) : (lanes == 8 ? 6 : lanes);
-  static constexpr int columns = 2 * lanes;
+  static constexpr int rows = simd::vector_bytes == 64 || lanes == 8 ? 6 : lanes;
+  static constexpr int pieces = simd::vector_bytes == 64 ? 4 : 2;
+  static constexpr int columns = pieces * lanes;
   /// How rows that lie step by step are packed. The loop over lines costs a kernel of few registers more than it saves.
   static constexpr PackedRows packing = simd::vector_bytes == 64 ? PackedRows::lines : PackedRows::steps;
-  /// K is cut into equal panels of at most this many steps. A panel of b fits the first-level cache, or with AVX-512,
-  /// whose kernels read little of b at a time, the second: then fewer sums are put aside and fetched again.
+  /// K is cut into equal panels of at most this many steps. A panel of b fits the first-level cache, or with AVX-512
+  /// the second: then fewer sums are put aside and fetched again.
   static constexpr std::int64_t panel =
       (simd::vector_bytes == 64 ? 1024 : 384) * 4 / static_cast<std::int64_t>(sizeof(A));
   static constexpr std::int64_t row_block = 96 / rows * rows;
@@ -47,7 +50,9 @@ struct GemmBlocking {
   /// Bound on the packed copy of b, and up to which size each thread makes its own where it has `own_panels` of rows
   /// to use it on: then no thread waits for the others, nor fetches what they packed from their caches.
   static constexpr std::int64_t packed_elements = std::int64_t{4} << 20;
-  static constexpr std::int64_t own_elements = std::int64_t{1} << 18, own_panels = 16;
+  static constexpr std::int64_t own_elements = std::int64_t{1} << 18, own_panels = 208 / rows;
+  /// Up to how many columns or rows the other operand is read where it lies, if it lies well.
+  static constexpr std::int64_t few_columns = 8 * lanes, few_rows = simd::vector_bytes == 64 ? 48 : 4 * rows;
 };
 
 template <class A>
@@ -137,34 +142,31 @@ struct GemmAhead {
   int lines = 0;
 };
 
+/// f(0), ..., f(N - 1): a loop over registers is unrolled at high optimisation levels only.
+template <int N, class F>
+SEGUE_FORCE_INLINE void unrolled(F&& f) {
+  [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) { (f(I), ...); }
+  (std::make_index_sequence<static_cast<std::size_t>(N)>());
+}
+
 /// block (rows x columns, rows `block_step` apart) = or += a · b over `steps`. Step p of a, packed in steps or as it
 /// lies in a transposed operand, is at a + p·a_step; lines have no a_step. Step p of b is at b + p·b_step. `Rows` is
-/// how many rows are computed and `Halves` how many of the two registers of a row: fewer where fewer exist, with the
-/// same bits. Over lines it fetches what it writes at the end, and what comes after it.
-template <class A, PackedRows Packing, int Rows, int Halves>
+/// how many rows are computed and `Pieces` how many registers of a row: fewer where fewer exist, with the same bits.
+/// Over lines it fetches what it writes at the end, and what comes after it.
+template <class A, PackedRows Packing, int Rows, int Pieces>
 inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_step, const A* b, std::int64_t b_step,
                               A* block, std::int64_t block_step, bool add, GemmAhead ahead) {
   using V = simd::Vec<A>;
   constexpr int lanes = simd::lanes<A>;
-  V left[static_cast<std::size_t>(Rows)] = {}, right[static_cast<std::size_t>(Rows)] = {};
-  // Lambdas over an index pack, since loops over registers are unrolled at high optimisation levels only.
-  const auto each = [](auto&& f) __attribute__((always_inline)) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) { (f(I), ...); }
-    (std::make_index_sequence<static_cast<std::size_t>(Rows)>());
-  };
+  V sums[static_cast<std::size_t>(Rows)][static_cast<std::size_t>(Pieces)] = {};
   constexpr std::size_t apart = Packing == PackedRows::lines ? lanes : 1;
   const std::int64_t next = Packing == PackedRows::lines ? 1 : a_step;
   const auto step = [&]() __attribute__((always_inline)) {
-    const V b0 = simd::load<A>(b);
-    if constexpr (Halves == 2) {
-      const V b1 = simd::load<A>(b + lanes);
-      each([&](std::size_t i) __attribute__((always_inline)) {
-        left[i] += a[i * apart] * b0;
-        right[i] += a[i * apart] * b1;
-      });
-    } else {
-      each([&](std::size_t i) __attribute__((always_inline)) { left[i] += a[i * apart] * b0; });
-    }
+    V right[static_cast<std::size_t>(Pieces)];
+    unrolled<Pieces>([&](std::size_t j) __attribute__((always_inline)) { right[j] = simd::load<A>(b + j * lanes); });
+    unrolled<Rows>([&](std::size_t i) __attribute__((always_inline)) {
+      unrolled<Pieces>([&](std::size_t j) __attribute__((always_inline)) { sums[i][j] += a[i * apart] * right[j]; });
+    });
     a += next;
     b += b_step;
   };
@@ -172,46 +174,55 @@ inline void gemm_micro_kernel(std::int64_t steps, const A* a, std::int64_t a_ste
     for (std::int64_t p = 0; p < steps; p += lanes, a += (GemmBlocking<A>::rows - 1) * lanes) {
       if (p < Rows * lanes) {
         const A* row = block + p / lanes * block_step;
-        __builtin_prefetch(row, 1);
-        if constexpr (Halves == 2) __builtin_prefetch(row + lanes, 1);
+        for (int j = 0; j < Pieces; ++j) __builtin_prefetch(row + j * lanes, 1);
       }
       for (int i = 0; i < ahead.lines; ++i, ahead.at += cache_line) __builtin_prefetch(ahead.at, 0, 2);
       std::int64_t line = std::min<std::int64_t>(lanes, steps - p);
-      for (; line >= 2; line -= 2) step(), step();  // one step a turn would lose at the ends of lines what they save
-      if (line > 0) step();
+      // One step a turn would lose at the ends of lines what they save.
+      for (; line >= 4; line -= 4) step(), step(), step(), step();
+      for (; line > 0; --line) step();
     }
   } else {
     for (std::int64_t p = 0; p < steps; ++p) step();
   }
-  each([&](std::size_t i) __attribute__((always_inline)) {
+  unrolled<Rows>([&](std::size_t i) __attribute__((always_inline)) {
     A* row = block + static_cast<std::int64_t>(i) * block_step;
-    simd::store<A>(row, add ? simd::load<A>(row) + left[i] : left[i]);
-    if constexpr (Halves == 2) simd::store<A>(row + lanes, add ? simd::load<A>(row + lanes) + right[i] : right[i]);
+    unrolled<Pieces>([&](std::size_t j) __attribute__((always_inline)) {
+      A* at = row + j * lanes;
+      simd::store<A>(at, add ? simd::load<A>(at) + sums[i][j] : sums[i][j]);
+    });
   });
 }
 
-/// The micro-kernel for `rows` by `columns` that exist.
+/// How many registers of a row are computed where `columns` exist.
+template <class A>
+std::int64_t gemm_pieces(std::int64_t columns) {
+  const std::int64_t need = ceil_div(columns, GemmBlocking<A>::lanes);
+  return need <= 2 ? need : GemmBlocking<A>::pieces;
+}
+
+/// The micro-kernel for `rows` by `columns` that exist; it writes whole registers, as many as gemm_pieces says.
 template <class A, PackedRows Packing = PackedRows::steps>
 inline void gemm_block(std::int64_t rows, std::int64_t columns, std::int64_t steps, const A* a, std::int64_t a_step,
                        const A* b, std::int64_t b_step, A* block, std::int64_t block_step, bool add,
                        GemmAhead ahead = {}) {
   constexpr int all = GemmBlocking<A>::rows, few = all > 4 ? 4 : 2;
-  const bool wide = columns > GemmBlocking<A>::lanes;
-  if (rows > few) {
-    if (wide)
-      gemm_micro_kernel<A, Packing, all, 2>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
+  const auto multiply = [&]<int Rows>(std::integral_constant<int, Rows>) {
+    const std::int64_t pieces = gemm_pieces<A>(columns);
+    if (pieces == GemmBlocking<A>::pieces)
+      gemm_micro_kernel<A, Packing, Rows, GemmBlocking<A>::pieces>(steps, a, a_step, b, b_step, block, block_step, add,
+                                                                   ahead);
+    else if (pieces == 2)
+      gemm_micro_kernel<A, Packing, Rows, 2>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
     else
-      gemm_micro_kernel<A, Packing, all, 1>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
-  } else if (rows > 1) {
-    if (wide)
-      gemm_micro_kernel<A, Packing, few, 2>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
-    else
-      gemm_micro_kernel<A, Packing, few, 1>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
-  } else if (wide) {
-    gemm_micro_kernel<A, Packing, 1, 2>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
-  } else {
-    gemm_micro_kernel<A, Packing, 1, 1>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
-  }
+      gemm_micro_kernel<A, Packing, Rows, 1>(steps, a, a_step, b, b_step, block, block_step, add, ahead);
+  };
+  if (rows > few)
+    multiply(std::integral_constant<int, all>{});
+  else if (rows > 1)
+    multiply(std::integral_constant<int, few>{});
+  else
+    multiply(std::integral_constant<int, 1>{});
 }
 
 /// What is multiplied: element (i, p) of a is at a + i·a_stride + p, or at a + p·a_stride + i if it is transposed;
@@ -243,8 +254,9 @@ struct GemmFinish {
   }
 
   template <ops::Activation Act>
-  void rows(const A* block, std::int64_t row, std::int64_t column, std::int64_t row_count, std::int64_t count) const {
-    constexpr int lanes = simd::lanes<A>, columns = GemmBlocking<A>::columns;
+  void rows(const A* block, std::int64_t columns, std::int64_t row, std::int64_t column, std::int64_t row_count,
+            std::int64_t count) const {
+    constexpr int lanes = simd::lanes<A>;
     for (std::int64_t j = 0; j < count; j += lanes) {
       const std::int64_t n = count - j;
       const simd::Vec<A> shift = bias ? simd::load<A>(bias + column + j, n) : simd::Vec<A>{};
@@ -270,9 +282,11 @@ struct GemmFinish {
     }
   }
 
-  void operator()(const A* block, std::int64_t row, std::int64_t column, std::int64_t row_count,
+  /// Of a block with rows of `columns` sums, `row_count` rows by `count`, which belong at (row, column).
+  void operator()(const A* block, std::int64_t columns, std::int64_t row, std::int64_t column, std::int64_t row_count,
                   std::int64_t count) const {
-    with_activation(activation, [&]<ops::Activation Act>() { rows<Act>(block, row, column, row_count, count); });
+    with_activation(activation,
+                    [&]<ops::Activation Act>() { rows<Act>(block, columns, row, column, row_count, count); });
   }
 };
 

@@ -124,8 +124,6 @@ struct TileGemmProblem {
                 std::int64_t last_column, bfloat16* packed_a) const {
     const amx::Tiles tiles;
     alignas(64) Sums sums = {};  // as they stay if there are no steps
-    static_assert(GemmBlocking<float>::columns == amx::block_columns,
-                  "the end of a product reads blocks of this width");
     // Whole tiles, which need not be taken apart, are read where they are.
     const auto lies = [&](std::int64_t block) {
       return !Sizes::apart && !in.a_transposed && sizes.k % amx::tile_steps == 0 &&
@@ -148,7 +146,7 @@ struct TileGemmProblem {
                                    lies(i) ? amx::LeftTiles::rows(in.a + row * in.a_stride, in.a_stride)
                                            : amx::LeftTiles::packed(packed, 1),
                                    columns, sums, amx::block_columns);
-          finish(sums, row, column, std::min(amx::block_rows, sizes.m - row),
+          finish(sums, amx::block_columns, row, column, std::min(amx::block_rows, sizes.m - row),
                  std::min(amx::block_columns, sizes.n - column));
         }
       }
