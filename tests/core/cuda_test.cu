@@ -144,6 +144,13 @@ TEST_CASE("memory that ends is one sentence, and the Exec lives on") {
   exec.synchronize();
 }
 
+TEST_CASE("memory that cannot be asked for is not taken for memory that ended") {
+  Pool pool(std::make_shared<CudaAllocator>(99));
+  CHECK(support::contains(support::message_of<CudaError>([&] { pool.allocate(1024); }),
+                          "pool: choosing the device: invalid device ordinal"));
+  CHECK(pool.statistics().current_bytes == 0);
+}
+
 TEST_CASE("a launch that cannot be names its operator") {
   Exec<Cuda> exec;
   const std::string message = support::message_of<CudaError>(

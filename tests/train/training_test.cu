@@ -152,6 +152,50 @@ TEST_CASE("ten steps on the GPU and on the CPU agree") {
   CHECK(relative_distance(got, expected) < 1e-4);
 }
 
+TEST_CASE("the output and the gradients of one clip agree on the GPU and on the CPU to a hundred-thousandth") {
+  const auto measured = []<class R>(R run) {
+    RandomKey key{3, 0, 0};
+    adapters::for_each_lora(run.model, [&](std::string_view, auto& linear) {
+      ops::fill_normal(run.exec, linear.adapters()[0].b.value().view(), key, 0.0, 0.2);
+      ++key.site;
+    });
+    const auto draw = [&]<std::size_t Rank>(const std::array<std::int64_t, Rank>& shape, std::uint32_t site) {
+      auto x = run.exec.template empty<float, static_cast<int>(Rank)>(shape);
+      ops::fill_normal(run.exec, x.view(), {9, site, 0});
+      return x;
+    };
+    auto t = run.exec.template empty<float, 1>({2});
+    ops::fill(run.exec, 400.0, t.view());
+    const auto y = run.model(run.ctx, draw(Shape<5>{2, 3, 5, 14, 10}, 1), {t}, draw(Shape<3>{2, 7, 8}, 2));
+    const auto target = draw(Shape<5>{2, 2, 5, 14, 10}, 3);
+    const std::vector<float> output = to_host(run.exec, y.value().view());
+    run.ctx.backward(functional::mse(run.ctx, y, target));
+    std::vector<float> gradients;
+    adapters::for_each_lora(run.model, [&](std::string_view, auto& linear) {
+      for (const auto* leaf : {&linear.adapters()[0].a, &linear.adapters()[0].b}) {
+        const auto one = to_host(run.exec, leaf->slot().grad().view());
+        gradients.insert(gradients.end(), one.begin(), one.end());
+      }
+    });
+    return std::pair(output, gradients);
+  };
+  const auto host = measured(Run<Fp32, Cpu>(0.0)), device = measured(Run<Fp32, Cuda>(0.0));
+  CHECK(relative_distance(device.first, host.first) < 1e-5);
+  CHECK(relative_distance(device.second, host.second) < 1e-5);
+}
+
+TEST_CASE("steps on the default stream must not be recorded, and the trainer says so at once") {
+  using R = Run<Fp32, Cuda>;
+  R run(0.0, {.stream = cudaStream_t{}});
+  auto o = R::options(3);
+  CHECK(support::message_of<InputError>([&] { train::Trainer(run.ctx, run.model, run.source, R::Objective{}, o); }) ==
+        "Trainer: the stream of the Exec is CUDA's default one, which cannot be recorded, expected another, or "
+        "TrainerOptions::graph to be false");
+  o.graph = false;
+  run.train(o);
+  CHECK(run.losses.size() == 3);
+}
+
 TEMPLATE_TEST_CASE("narrow types train like fp32", "", Bf16, Fp16, Tf32) {
   Run<Fp32, Cuda> wide(0.0);
   wide.train(Run<Fp32, Cuda>::options(20));
@@ -374,10 +418,11 @@ TEST_CASE("a plan says what a step will take, and memory is asked for no more on
   };
   for (const Shape& s : {Shape{1, 3, 8, 8}, Shape{2, 3, 16, 16}, Shape{1, 5, 32, 32}, Shape{3, 1, 32, 16},
                          Shape{2, 9, 16, 32}, Shape{1, 2, 64, 64}})
-    for (const Recompute level : {Recompute::cheap, Recompute::block}) {
+    for (const auto& [level, every] :
+         {std::pair(Recompute::none, 1), {Recompute::cheap, 1}, {Recompute::cheap, 2}, {Recompute::block, 1}}) {
       R run(0.0);
       run.source.inner = R::data(run.exec, s.batch, s.frames, s.height, s.width);
-      run.ctx.set_recompute(level);
+      run.ctx.set_recompute(level, every);
       const auto step = [&] {
         train::Trainer trainer(run.ctx, run.model, run.source, R::Objective{}, R::options(4));
         trainer.step();

@@ -12,16 +12,29 @@
 
 SEGUE_NAMESPACE_BEGIN
 
+namespace detail {
+
+/// What a call that asks for memory brought: null if there was none.
+/// @throws CudaError for whatever else is wrong, such as a kernel that failed before.
+inline void* asked_memory(cudaError_t status, void* pointer, const char* where) {
+  if (status != cudaErrorMemoryAllocation) cuda_check(status, where);
+  if (status == cudaSuccess) return pointer;
+  (void)cudaGetLastError();
+  return nullptr;
+}
+
+}  // namespace detail
+
 /// Memory of one CUDA device.
 class CudaAllocator final : public Allocator {
  public:
   explicit CudaAllocator(int device) : device_(device) {}
 
-  void* allocate(std::size_t bytes) noexcept override {
+  void* allocate(std::size_t bytes) override {
+    detail::cuda_check(cudaSetDevice(device_), "pool: choosing the device");
     void* pointer = nullptr;
-    if (cudaSetDevice(device_) == cudaSuccess && cudaMalloc(&pointer, bytes) == cudaSuccess) return pointer;
-    (void)cudaGetLastError();
-    return nullptr;
+    const cudaError_t status = cudaMalloc(&pointer, bytes);
+    return detail::asked_memory(status, pointer, "pool: asking for memory");
   }
   void deallocate(void* pointer, std::size_t) noexcept override { (void)cudaFree(pointer); }
   std::optional<std::size_t> free_bytes() const noexcept override {
@@ -37,11 +50,10 @@ class CudaAllocator final : public Allocator {
 /// Page-locked host memory, which a device copies from and to without a detour.
 class PinnedAllocator final : public Allocator {
  public:
-  void* allocate(std::size_t bytes) noexcept override {
+  void* allocate(std::size_t bytes) override {
     void* pointer = nullptr;
-    if (cudaMallocHost(&pointer, bytes) == cudaSuccess) return pointer;
-    (void)cudaGetLastError();
-    return nullptr;
+    const cudaError_t status = cudaMallocHost(&pointer, bytes);
+    return detail::asked_memory(status, pointer, "pool: asking for page-locked memory");
   }
   void deallocate(void* pointer, std::size_t) noexcept override { (void)cudaFreeHost(pointer); }
 };

@@ -26,8 +26,8 @@ SEGUE_NAMESPACE_BEGIN
 class Allocator {
  public:
   virtual ~Allocator() = default;
-  /// At least `bytes` bytes, aligned to 256. Returns null when there is no memory.
-  virtual void* allocate(std::size_t bytes) noexcept = 0;
+  /// At least `bytes` bytes, aligned to 256. Returns null when there is no memory; throws if it cannot be asked for.
+  virtual void* allocate(std::size_t bytes) = 0;
   /// Work that uses the block may still be queued on the Exec's stream: memory of a device is freed behind it, as
   /// cudaFree does.
   virtual void deallocate(void* pointer, std::size_t bytes) noexcept = 0;

@@ -71,13 +71,14 @@ class Trainer {
 
  public:
   /// All arguments but the options must outlive the trainer; what trains in the model must not change.
+  /// @throws InputError for an option out of its range, or if steps are to be recorded on CUDA's default stream.
   Trainer(Context<P>& ctx, Model& model, Source& source, Objective objective, TrainerOptions options)
       : ctx_(ctx),
         model_(model),
         source_(source),
         objective_(std::move(objective)),
         options_(std::move(options)),
-        optimizer_((check(options_), ctx.exec()), model, options_.adamw) {
+        optimizer_((check(options_, ctx.exec()), ctx.exec()), model, options_.adamw) {
     if (options_.ema_decay > 0) ema_ = std::make_unique<Ema<P>>(ctx.exec(), optimizer_, options_.ema_decay);
   }
   Trainer(const Trainer&) = delete;
@@ -311,7 +312,11 @@ class Trainer {
     if (ema_) ema_->update(ctx_.exec(), View<const ops::UpdateState, 1, Space>(optimizer_.state()));
   }
 
-  static void check(const TrainerOptions& o) {
+  static void check(const TrainerOptions& o, const Exec<Device>& exec) {
+    if constexpr (requires { exec.stream(); })
+      if (o.graph && !exec.stream())
+        throw_input("Trainer", "the stream of the Exec", "CUDA's default one, which cannot be recorded",
+                    "another, or TrainerOptions::graph to be false");
     const auto positive = [](std::string_view what, double value) {
       if (!(value > 0)) throw_input("Trainer", what, std::to_string(value), "a positive number");
     };

@@ -93,35 +93,43 @@ struct AttentionBackwardPlan {
       // Of a head the queries, the gradient of the output and the sums of dq. Somewhat more than a cache holds: the
       // more heads are worked on, the fewer blocks wait for each other.
       constexpr std::int64_t cache_bytes = std::int64_t{64} << 20;
-      plan.near_pairs = std::max<std::int64_t>(
-          1, std::min(s.batch * s.heads, cache_bytes / std::max<std::int64_t>(1, plan.padded_queries * d() * 8)));
-      plan.cut(exec, s.heads, std::int64_t{4} * Tile::dk_elements);
+      const std::int64_t near_limit =
+          std::max<std::int64_t>(1, cache_bytes / std::max<std::int64_t>(1, plan.padded_queries * d() * 8));
+      plan.near_pairs = std::max<std::int64_t>(1, std::min(s.batch * s.heads, near_limit));
+      plan.cut(exec, s.heads, near_limit, std::int64_t{4} * Tile::dk_elements);
       plan.place<float>(s, Tile::dq_elements, Tile::dk_elements);
     });
     return plan;
   }
 
  private:
-  /// Chooses the splits of the queries, and of how many heads, by a model of the time, in tiles of queries.
-  void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t dk_tile_bytes) {
+  /// Chooses the splits of the queries, and of how many heads, by a model of the time.
+  void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t near_limit, std::int64_t dk_tile_bytes) {
     constexpr std::int64_t part_bytes = std::int64_t{128} << 20;  // what parts of one sample may take
     const std::int64_t processors = exec.multiprocessors();
+    // In tiles of queries, as measured on an H100. A unit loads and stores for as long as a tile takes, with parts for
+    // half a tile more. Of the units that begin together each waits for the one before, and falls back a little more
+    // with every tile. A second kernel adds the parts, those of 65 units in the time of a tile.
+    const auto cost = [&](std::int64_t samples, std::int64_t whole, std::int64_t n, std::int64_t tiles) {
+      const std::int64_t longs = samples * whole * key_tiles, shorts = samples * (heads - whole) * key_tiles * n;
+      const std::int64_t at_once = std::min(whole > 0 ? longs : shorts, processors);
+      const std::int64_t abreast = std::max<std::int64_t>(
+          1, whole > 0 ? std::min(near_limit, samples * whole) : std::min(near_limit, samples * heads) * n);
+      const std::int64_t in_line = std::min(ceil_div(at_once, abreast), key_tiles) - 1;
+      const auto walk = static_cast<double>(std::min<std::int64_t>(whole > 0 ? query_tiles : tiles, 30));
+      const double parts = n > 1 ? 1.0 + static_cast<double>(shorts) / 65 : 0.0;
+      constexpr std::int64_t tile = 2;  // in halves
+      return static_cast<double>(in_line) * (0.93 + 0.07 * walk) + parts +
+             static_cast<double>(end_of(processors, longs, tile * query_tiles + 2, shorts, tile * tiles + 3)) / tile;
+    };
     double best = 0;
     const auto consider = [&](std::int64_t whole, std::int64_t n) {
-      const std::int64_t tiles = ceil_div(query_tiles, n), longs = whole * key_tiles;
-      const std::int64_t shorts = (heads - whole) * key_tiles * n, bytes_of_parts = 2 * shorts * dk_tile_bytes;
+      const std::int64_t tiles = ceil_div(query_tiles, n);
       if (n > 1 && ceil_div(query_tiles, tiles) != n) return;
-      // Units with a start and an end each; those that wait for each other when all begin; parts written and read, some
-      // 8 MB in the time of a tile.
-      const std::int64_t at_once = std::min(whole > 0 ? longs : shorts, processors);
-      const std::int64_t abreast =
-          std::max<std::int64_t>(1, whole > 0 ? std::min(near_pairs, whole) : std::min(near_pairs, heads) * n);
-      const std::int64_t in_line = std::min(ceil_div(at_once, abreast), key_tiles) - 1;
-      const double waits = 0.8 * static_cast<double>(in_line) + static_cast<double>(bytes_of_parts) / 8e6;
-      if (best > 0 && waits >= best) return;
-      const double cost = waits + static_cast<double>(end_of(processors, longs, query_tiles + 1, shorts, tiles + 1));
-      if (best > 0 && cost >= best) return;
-      best = cost;
+      // Eight samples are cut as one is, so what they would take counts too, if less.
+      const double both = cost(1, whole, n, tiles) * std::pow(cost(8, whole, n, tiles), 0.375);
+      if (best > 0 && both >= best) return;
+      best = both;
       whole_heads = whole, splits = n, split_tiles = tiles;
     };
     consider(heads, 1);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "segue/ops/cuda/pointwise.cuh"
+#include "segue/ops/cuda/rows.cuh"
 #include "segue/ops/pixels.hpp"
 
 SEGUE_KERNELS_BEGIN
@@ -38,7 +39,7 @@ struct Kernel<op::NormalizePixels, Cuda> {
   template <class T>
   static void run(Exec<Cuda>& exec, View<const std::uint8_t, 5, CudaSpace> pixels, View<T, 5, CudaSpace> out) {
     const std::int64_t channels = out.extent(1), frames = out.extent(2), height = out.extent(3), width = out.extent(4);
-    const std::int64_t places = frames * height * width;
+    const std::int64_t places = detail::int_extent("normalize_pixels", "places of a sample", frames * height * width);
     const std::int64_t most = std::max<std::int64_t>(1, detail::most_items / places);
     for (std::int64_t b = 0; b < out.extent(0); b += most) {
       const std::int64_t count = std::min(most, out.extent(0) - b) * places;
