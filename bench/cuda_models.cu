@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The Wan-1.3B shape on a GPU, random weights, bf16: the LoRA-64 training step (noise, forward, backward, clipping,
-// AdamW) as the trainer runs it, and the denoising forward with the adapters merged. The argument names the clip: 50 is
-// 1,875 tokens (9 frames of 400x400), 240 is 4,680 (9 frames at 480p), 480 is 32,760 (81 frames at 480p).
+// AdamW) as the trainer runs it, the denoising forward with the adapters merged, and one block, forward and with its
+// backward. The argument names the clip: 50 is 1,875 tokens (9 frames of 400x400), 240 is 4,680 (9 frames at 480p), 480
+// is 32,760 (81 frames at 480p).
 //   SEGUE_BENCH_FIRST_STEP=50   runs one step of that size and exits: what starting up costs
 //   SEGUE_BENCH_PROFILE=50      runs a recorded step of that size and says which kernels took the time
 //   SEGUE_BENCH_LAYERS=2        so many blocks instead of 30, for profilers
@@ -110,11 +111,59 @@ void wan_forward_merged(benchmark::State& state) {
   state.counters["nodes"] = static_cast<double>(graph.nodes());
 }
 
+/// One block with its adapters as a graph, on cold caches. Operations are counted without the adapters'; a backward
+/// has one product for each frozen one, and five for the two of attention.
+void wan_block(benchmark::State& state, bool backward) {
+  const std::int64_t tokens = extent_of(state.range(0)).tokens(), dim = 1536, ffn = 8960, text_tokens = 512;
+  Exec<Cuda> exec;
+  Context<P> ctx(exec);
+  Model model(exec, bench::wan_1_3b(1));
+  bench::randomize_with_lora64(model, exec);
+  const auto draw = [&]<class T>(T, std::int64_t rows, std::uint32_t site) {
+    auto x = exec.empty<T, 3>({1, rows, dim});
+    ops::fill_normal(exec, x.view(), {3, site, 0}, 0.0, 0.5);
+    return x;
+  };
+  const nn::Parameter<bfloat16, 3, CudaSpace, bfloat16, bfloat16> x(draw(bfloat16{}, tokens, 1));
+  const auto text = draw(bfloat16{}, text_tokens, 2), dy = draw(bfloat16{}, tokens, 3);
+  const auto time = draw(float{}, 6, 4);
+  const auto rope = make_rotary_table(exec, {1, 1, tokens}, 128);
+  const auto run = [&] {
+    const auto y = model.blocks()[0](ctx, x.var(), lift<adapters::LoraOnBlocks>(text),
+                                     lift<adapters::LoraOnBlocks>(time), models::TokenGroups<CudaSpace>{{}, tokens},
+                                     rope, decltype(lift<adapters::LoraOnBlocks>(text))());
+    if (backward) ctx.backward(y, dy);
+    ctx.tape().clear();
+    x.slot().reset();
+    adapters::for_each_lora(model, [](std::string_view, auto& linear) {
+      for (auto& adapter : linear.adapters()) adapter.a.slot().reset(), adapter.b.slot().reset();
+    });
+  };
+  run();
+  exec.pool().trim();
+  const Graph graph = Graph::capture(exec, run);
+  const auto m = static_cast<double>(tokens), t = static_cast<double>(text_tokens);
+  const double linears = 2.0 * m * (6.0 * dim * dim + 2.0 * dim * ffn) + 4.0 * t * dim * dim;
+  const double attention = 4.0 * m * (m + t) * dim;
+  bench::measure(state, exec, ops::Cost{backward ? 2.0 * linears + 3.5 * attention : linears + attention, 0},
+                 [&] { graph.replay(exec); });
+  state.counters["nodes"] = static_cast<double>(graph.nodes());
+}
+void wan_block_forward(benchmark::State& state) { wan_block(state, false); }
+void wan_block_forward_backward(benchmark::State& state) { wan_block(state, true); }
+
 BENCHMARK(wan_lora64_step)
     ->ArgNames({"clip", "recompute", "every"})
     ->ArgsProduct({{50, 240}, {0, 1, 2}, {1}})
     ->Args({480, 1, 1})
     ->Args({480, 1, 3})
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(wan_block_forward)->ArgName("clip")->Arg(50)->Arg(480)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(wan_block_forward_backward)
+    ->ArgName("clip")
+    ->Arg(50)
+    ->Arg(480)
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
 BENCHMARK(wan_forward_merged)

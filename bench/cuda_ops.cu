@@ -330,6 +330,70 @@ void fill(benchmark::State& state) {
   bench::measure(state, s.exec, ops::elementwise_cost<T>(x.size(), 1), [&] { ops::fill(s.exec, 1.5, x.view()); });
 }
 
+void axpby(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.random<T, 2>({state.range(0), dim}), y = s.random<T, 2>(x.shape());
+  bench::measure(state, s.exec, ops::elementwise_cost<T>(x.size(), 3, 3),
+                 [&] { ops::axpby(s.exec, 0.5, x.cview(), 0.5, y.view()); });
+}
+
+void lerp(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.random<T, 2>({state.range(0), dim}), y = s.random<T, 2>(x.shape());
+  bench::measure(state, s.exec, ops::elementwise_cost<T>(x.size(), 3, 3),
+                 [&] { ops::lerp(s.exec, x.cview(), 0.1, y.view()); });
+}
+
+void fill_uniform(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.exec.empty<T, 2>({state.range(0), dim});
+  bench::measure(state, s.exec, ops::elementwise_cost<T>(x.size(), 1), [&] {
+    ops::fill_uniform(s.exec, x.view(), {1, 2, 3});
+  });
+}
+
+void sum(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.random<T, 2>({state.range(0), dim});
+  const auto out = s.exec.empty<double, 1>({1});
+  bench::measure(state, s.exec, ops::reduce_cost<T>(x.size()), [&] { ops::sum(s.exec, x.view(), out.view()); });
+}
+
+void sum_rows(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.random<T, 2>({state.range(0), dim});
+  const auto out = s.exec.empty<float, 1>({dim});
+  const auto scratch = s.scratch(static_cast<std::size_t>(ops::sum_rows_workspace_bytes<T>(s.exec, x.extent(0), dim)));
+  bench::measure(state, s.exec, ops::reduce_cost<T>(x.size()),
+                 [&] { ops::sum_rows(s.exec, x.view(), out.view(), GradMode::overwrite, scratch.view()); });
+}
+
+void has_nonfinite(benchmark::State& state) {
+  Inputs s;
+  const auto x = s.random<T, 2>({state.range(0), dim});
+  const auto flag = s.exec.empty<std::int32_t, 1>({1});
+  bench::measure(state, s.exec, ops::reduce_cost<T>(x.size()),
+                 [&] { ops::has_nonfinite(s.exec, x.view(), flag.view(), GradMode::overwrite); });
+}
+
+/// Cosines and sines of all tokens, 64 pairs each.
+void rope_table(benchmark::State& state) {
+  Inputs s;
+  const auto cos = s.exec.empty<float, 2>({state.range(0), 64}), sin = s.exec.empty<float, 2>(cos.shape());
+  bench::measure(state, s.exec, ops::elementwise_cost<float>(2 * cos.size(), 1), [&] {
+    ops::rope_table(s.exec, {1, 1, state.range(0)}, ops::rope_axes(128), 10000.0, cos.view(), sin.view());
+  });
+}
+
+/// The pictures that so many tokens stand for, 16x16 pixels each.
+void normalize_pixels(benchmark::State& state) {
+  Inputs s;
+  const auto pixels = s.exec.empty<std::uint8_t, 5>({1, 1, 16, 16 * state.range(0), 3});
+  const auto out = s.exec.empty<T, 5>({1, 3, 1, 16, 16 * state.range(0)});
+  bench::measure(state, s.exec, ops::normalize_pixels_cost<T>(out.size()),
+                 [&] { ops::normalize_pixels(s.exec, pixels.cview(), out.view()); });
+}
+
 void sum_of_squares(benchmark::State& state) {
   Inputs s;
   const auto x = s.random<T, 2>({state.range(0), dim});
@@ -474,6 +538,14 @@ SEGUE_BENCH_TOKENS(unpatchify);
 SEGUE_BENCH_TOKENS(multiply);
 SEGUE_BENCH_TOKENS(scale);
 SEGUE_BENCH_TOKENS(fill);
+SEGUE_BENCH_TOKENS(axpby);
+SEGUE_BENCH_TOKENS(lerp);
+SEGUE_BENCH_TOKENS(fill_uniform);
+SEGUE_BENCH_TOKENS(sum);
+SEGUE_BENCH_TOKENS(sum_rows);
+SEGUE_BENCH_TOKENS(has_nonfinite);
+SEGUE_BENCH_TOKENS(rope_table);
+SEGUE_BENCH_TOKENS(normalize_pixels);
 SEGUE_BENCH_TOKENS(sum_of_squares);
 SEGUE_BENCH_TOKENS(noise_batch);
 SEGUE_BENCH_TOKENS(guided_euler_step);

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <set>
 
+#include "common/file_hash.hpp"
 #include "fewshot/report.hpp"
 #include "learner.hpp"
 #include "results.hpp"
@@ -41,24 +41,6 @@ std::string today() {
   return text;
 }
 
-/// FNV-1a over words of eight bytes: large files are hashed at the speed at which they are read.
-std::string hash_of_files(const std::vector<std::string>& paths) {
-  std::uint64_t hash = 0xCBF29CE484222325u;
-  for (const std::string& path : paths) {
-    const segue::MappedFile file(path);
-    file.advise_sequential();
-    const auto bytes = file.bytes();
-    for (std::size_t i = 0; i < bytes.size(); i += sizeof(std::uint64_t)) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, bytes.data() + i, std::min(sizeof word, bytes.size() - i));
-      hash = (hash ^ word) * 0x100000001B3u;
-    }
-  }
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
-  return text;
-}
-
 /// The folder of a model and what tells it from others.
 struct Backbone {
   std::string path, name, config, weights;
@@ -73,16 +55,12 @@ Backbone open_model(const std::string& given) {
     segue::throw_input(folder.path, "has no segue.json, which says how pictures enter the model");
   }
   const segue::train::ClipSpec spec = segue::train::read_clip_spec(spec_path);
-  std::vector<std::string> weights;
-  for (const std::string& name : segue::list_directory(folder.path)) {
-    if (name.ends_with(".safetensors")) weights.push_back(join_path(folder.path, name));
-  }
   // By way of the file's path, which has no slash at its end.
   const std::string config = join_path(folder.path, "config.json");
   return {folder.path,
           std::filesystem::path(config).parent_path().filename().string(),
-          hash_of_files({config, spec_path}),
-          hash_of_files(weights),
+          example::hash_of_files({config, spec_path}),
+          example::hash_of_weights(folder.path),
           spec.width,
           spec.height};
 }

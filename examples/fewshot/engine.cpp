@@ -1,5 +1,7 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+
 #include "engine_members.hpp"
 
 namespace fewshot {
@@ -54,14 +56,22 @@ train::ClipSpec read_spec(const segue::models::WanFolder& folder, const Options&
     segue::throw_input(path, "channels", "[\"noisy\"]", "[\"noisy\", \"mask\", \"first_frame\"]");
   }
   if (spec.frames < 2) segue::throw_input(path, "frames", std::to_string(spec.frames), "2 or more");
-  if (options.canvas > 0) {
-    for (const int patch : {c.patch_size.height, c.patch_size.width}) {
-      if (options.canvas % patch != 0) {
-        segue::throw_input("--canvas", "its value", std::to_string(options.canvas),
-                           "a multiple of the model's patch, " + std::to_string(patch));
-      }
-    }
-    spec.width = spec.height = options.canvas;
+  if (options.canvas > 0) spec.width = spec.height = options.canvas;
+  const auto whole_patches = [&](const std::string& key, int extent, int patch) {
+    if (extent % patch == 0) return;
+    const bool canvas = options.canvas > 0 && key != "frames";
+    segue::throw_input(canvas ? "--canvas" : path, canvas ? "its value" : key, std::to_string(extent),
+                       "a multiple of the model's patch, " + std::to_string(patch));
+  };
+  whole_patches("frames", spec.frames, c.patch_size.frames);
+  whole_patches("height", spec.height, c.patch_size.height);
+  whole_patches("width", spec.width, c.patch_size.width);
+  if (options.guidance != 1.0) {
+    char given[32];
+    std::snprintf(given, sizeof given, "%g", options.guidance);
+    segue::throw_input("--guidance", "its value", given,
+                       "1: the text of a model in pixel space is one zero token, with which there is no other to "
+                       "guide away from");
   }
   return spec;
 }

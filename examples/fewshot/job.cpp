@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "common/file_hash.hpp"
 #include "engine.hpp"
 #include "recipe.hpp"
 #include "report.hpp"
@@ -70,9 +71,14 @@ Json settings_of(const Options& options) {
   return json;
 }
 
+void write_settings(const std::string& folder, const Options& options) {
+  segue::write_file_atomically(join_path(folder, "settings.json"), segue::io::dump_json(settings_of(options)) + "\n");
+}
+
 /// A folder of one's own: a used one gets a number, unless the run in it is to be resumed. The settings are written at
-/// once, so that a folder that cannot be written is found out now and not after minutes of training.
-std::string make_out_folder(const Options& options, const std::string& name, const Json& settings) {
+/// once, so that a folder that cannot be written is found out now and not after minutes of training; of a resumed run
+/// once its checkpoint is known to fit.
+std::string make_out_folder(const Options& options, const std::string& name) {
   const std::string wanted = options.out.empty() ? join_path("out", name) : options.out;
   std::string folder = wanted;
   for (int i = 2; !options.resume && segue::is_directory(folder) && !segue::list_directory(folder).empty(); ++i) {
@@ -82,7 +88,7 @@ std::string make_out_folder(const Options& options, const std::string& name, con
     segue::throw_input("--resume", "there is no run to go on with in " + folder);
   }
   segue::make_directories(folder);
-  segue::write_file_atomically(join_path(folder, "settings.json"), segue::io::dump_json(settings) + "\n");
+  if (!options.resume) write_settings(folder, options);
   return folder;
 }
 
@@ -97,13 +103,16 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
   t.settings["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
   t.settings["dropout"] = options.dropout;
   t.settings["transition"] = tasks::name(options.transition);
+  t.settings["weights"] = example::hash_of_weights(model_path(options));
   if (options.augmentation.any()) t.settings["augment"] = tasks::name(options.augmentation);
   return Trainer(engine.context(), engine.model(), data, objective(options), t);
 }
 
-train::TrainReport fit(Trainer& trainer, const Options& options, Stopwatch& total) {
-  if (options.resume && !trainer.resume())
-    std::printf("the run was stopped before its first checkpoint: starting again\n");
+train::TrainReport fit(Trainer& trainer, const Options& options, const std::string& out, Stopwatch& total) {
+  if (options.resume) {
+    if (!trainer.resume()) std::printf("the run was stopped before its first checkpoint: starting again\n");
+    write_settings(out, options);
+  }
   total.add(trainer.state().seconds);
   train::TextProgress progress(
       stdout, segue::is_terminal(1) ? train::TextProgress::Style::bar : train::TextProgress::Style::lines);
@@ -211,11 +220,11 @@ void tell_of_rounding(const Engine& engine) {
 void learn(const Options& options) {
   Stopwatch total;
   Engine engine(model_path(options), options);
-  tell_of_rounding(engine);
   const Task task(options, engine.spec().width, engine.spec().height);
   engine.add_adapter(options);
   auto data = engine.dataset(task.augmented(options.augmentation, options.seed), options);
-  const std::string out = make_out_folder(options, task.name(), settings_of(options));
+  const std::string out = make_out_folder(options, task.name());
+  tell_of_rounding(engine);
 
   std::printf("%s: %zu training pairs, %zu test items; results go to %s\n", task.name().c_str(), task.train().size(),
               task.test().size(), out.c_str());
@@ -223,7 +232,7 @@ void learn(const Options& options) {
   std::fflush(stdout);
 
   Trainer trainer = make_trainer(engine, data, options, out);
-  const train::TrainReport report = fit(trainer, options, total);
+  const train::TrainReport report = fit(trainer, options, out, total);
   if (!report.finished()) {
     std::printf("stopped after step %lld of %lld; --resume goes on\n", static_cast<long long>(report.step),
                 static_cast<long long>(report.steps));
@@ -280,7 +289,7 @@ void learn_latents(const Options& options) {
     segue::throw_input(options.latents, "width of the text embeddings", std::to_string(batch.text.extent(2)),
                        std::to_string(c.text_dim) + " for this model");
   }
-  const std::string out = make_out_folder(options, "latents", settings_of(options));
+  const std::string out = make_out_folder(options, "latents");
   std::printf("%lld encoded clips; results go to %s\n", static_cast<long long>(data.size()), out.c_str());
   Trainer trainer = make_trainer(engine, data, options, out);
   const auto fixed_loss = [&] {
@@ -288,7 +297,7 @@ void learn_latents(const Options& options) {
                                      std::span<const double>(trainer.options().held_out_sigmas));
   };
   const double before = fixed_loss();
-  const train::TrainReport report = fit(trainer, options, total);
+  const train::TrainReport report = fit(trainer, options, out, total);
   if (!report.finished()) return;
   write_adapter(engine, out);
   const double after = fixed_loss();
@@ -309,7 +318,7 @@ void apply(const Options& options) {
   }
   Options naming = options;
   naming.resume = false;
-  const std::string out = make_out_folder(naming, "answers", settings_of(options));
+  const std::string out = make_out_folder(naming, "answers");
   const auto answers = answer_all(engine, items, options, "with the adapter");
   for (std::size_t i = 0; i < items.size(); ++i) {
     segue::io::save_png(join_path(out, items[i].name + ".png"), answers[0][i]);

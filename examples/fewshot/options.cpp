@@ -91,7 +91,8 @@ example::CommandLine<Options> command_line() {
   c.number("--sample-batch", "N", "items that are answered together (default 10)", &Options::sample_batch, 1, 4096);
   c.number("--shift", "X", "timestep shift of training and sampling: large is noisy (default 25)", &Options::shift,
            0.01, 100.0);
-  c.number("--guidance", "X", "classifier-free guidance (default 1: none)", &Options::guidance, 0.0, 100.0);
+  c.number("--guidance", "X", "classifier-free guidance: 1, none, is all there is without prompts", &Options::guidance,
+           0.0, 100.0);
   c.text("--device", "NAME", "cpu or cuda: examples/run.sh builds the program for it, for the CPU by default",
          &Options::device);
   c.text(
@@ -131,6 +132,10 @@ void check_combination(const Options& o) {
     if (!given->empty() && o.augmentation.any()) {
       segue::throw_input("--augment", "cannot be used together with " + std::string(source));
     }
+  }
+  if (o.test_items > 0 && !o.apply.empty()) segue::throw_input("--test", "cannot be used together with --apply");
+  if (o.guidance != 1.0 && !o.latents.empty()) {
+    segue::throw_input("--guidance", "cannot be used together with --latents, which draws no answers");
   }
   if (!o.latents.empty() && o.average > 1) segue::throw_input("--average", "cannot be used together with --latents");
   if (!o.latents.empty() && o.canvas > 0) segue::throw_input("--canvas", "cannot be used together with --latents");

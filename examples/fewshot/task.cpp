@@ -136,6 +136,10 @@ void Task::read_grids(const tasks::Arc& arc, const Options& options) {
   const bool single = segue::is_file(options.arc);
   const int shots = single && !options.shots_given ? arc.available() : options.shots;
   geometry_ = arc.geometry();
+  if (arc.available() == 0) {
+    segue::throw_input(options.arc.empty() ? name_ : options.arc,
+                       "no training pair fits the canvas; " + std::to_string(arc.skipped()) + " were skipped");
+  }
   for (const tasks::GridPair& pair : arc.train(shots)) {
     train_.push_back(arc.render(pair));
     train_outputs_.push_back(pair.output);
@@ -239,14 +243,17 @@ double Task::score_of(std::span<const std::vector<tasks::Grid>> attempts) const 
 }
 
 Evaluation Task::evaluate_poses(std::span<const Image> answers) const {
-  tasks::PckCount count;
+  tasks::PckCount count, by_votes;
   const tasks::PosePrior prior = tasks::pose_prior(train_poses_, test_[0].input.width, test_[0].input.height);
   for (std::size_t i = 0; i < test_.size(); ++i) {
     count += tasks::count_pck(tasks::decode_pose(answers[i], keypoints_->colours, prior), test_poses_[i],
                               answers[i].width, answers[i].height);
+    by_votes += tasks::count_pck(tasks::decode_pose_by_votes(answers[i], keypoints_->colours), test_poses_[i],
+                                 answers[i].width, answers[i].height);
   }
   return {count.value(),
-          {{"labelled_points", static_cast<double>(count.labelled)},
+          {{"pck_by_votes", by_votes.value()},
+           {"labelled_points", static_cast<double>(count.labelled)},
            {"spurious_points", static_cast<double>(count.spurious)}}};
 }
 

@@ -9,21 +9,17 @@
 #include <string>
 
 #include "experiments/results.hpp"
-#include "segue/adapters/maps.hpp"
 #include "segue/core/posix.hpp"
-#include "segue/cpu.hpp"
 #include "segue/io/image.hpp"
-#include "segue/models/wan.hpp"
-#include "segue/models/wan_folder.hpp"
-#include "segue/models/wan_init.hpp"
-#include "segue/train/clip_spec.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
 #include "support/paths.hpp"
+#include "support/pixel_model.hpp"
 #include "support/program.hpp"
 
 using namespace segue;
 using support::contains;
+using support::make_pixel_model;
 
 namespace {
 
@@ -34,26 +30,6 @@ const char* program() { return std::getenv("SEGUE_EXPERIMENTS_PROGRAM"); }
 
 Ran run(const support::TempDir& dir, const std::string& arguments) {
   return support::run_program(program(), dir, arguments);
-}
-
-void make_model(const std::string& folder) {
-  using P = Policy<Fp32, Cpu>;
-  models::WanConfig config;
-  config.patch_size = {1, 8, 8};
-  config.num_attention_heads = 1;
-  config.attention_head_dim = 16;
-  config.in_channels = 7;
-  config.out_channels = 3;
-  config.text_dim = 8;
-  config.freq_dim = 16;
-  config.ffn_dim = 16;
-  config.num_layers = 1;
-  Exec<Cpu> exec({.threads = 1});
-  models::Wan<P, adapters::Frozen, ops::PatchSet<ops::Patch<1, 8, 8>>> model(exec, config);
-  models::randomize_wan(model, exec, 1);
-  models::save_wan_folder(model, exec, folder);
-  const train::ClipSpec spec{.frames = 2, .height = 32, .width = 32};
-  write_file_atomically(join_path(folder, "segue.json"), io::dump_json(train::write_clip_spec(spec)));
 }
 
 /// Name -> what the file says, but for times and dates.
@@ -80,7 +56,7 @@ TEST_CASE("the program goes on where it stopped, shards agree with one run, and 
   }
   const support::TempDir dir;
   const std::string model = (dir / "model").string(), table = (dir / "table.json").string();
-  make_model(model);
+  make_pixel_model(model);
   write_file_atomically(table, R"({"defaults": {"seeds": [0, 1], "steps": 2, "batch": 2, "sample_steps": 1, "test": 3,
     "augments": ["turns"], "average": 2,
     "lrs": {"pretrained": [0.001, 0.01], "random": [0.01], "scratch": [0.001]}, "task": []},
@@ -135,7 +111,7 @@ TEST_CASE("an answer is the mean of draws under different noise") {
   if (program() == nullptr) return;
   const support::TempDir dir;
   const std::string model = (dir / "model").string(), table = (dir / "table.json").string();
-  make_model(model);
+  make_pixel_model(model);
   write_file_atomically(table,
                         R"({"defaults": {"modes": ["scratch"], "lrs": {"scratch": [1e-9]}, "steps": 1, "batch": 1,
     "sample_steps": 1, "test": 1, "shots": [2], "task": []},
@@ -188,7 +164,7 @@ TEST_CASE("the program refuses what is wrong in one line and with 2") {
   refused("report --out '" + none + "'", "has no folder 'cells'");
   refused("--list --model '" + none + "'", none);
   const std::string model = (dir / "model").string(), table = (dir / "table.json").string();
-  make_model(model);
+  make_pixel_model(model);
   write_file_atomically(table, R"({"rows": [{"name": "g", "task": [], "shots": [2], "modes": ["scratch"],
     "lrs": {"scratch": [0.01]}, "canvas": 20}]})");
   refused("--only '*-s0' --table '" + table + "' --model '" + model + "' --out '" + (dir / "out").string() + "'",
@@ -200,18 +176,19 @@ TEST_CASE("a signal ends the program with 130, and what was finished stays") {
   const support::TempDir dir;
   const std::string model = (dir / "model").string(), table = (dir / "table.json").string(),
                     out = (dir / "out").string();
-  make_model(model);
+  make_pixel_model(model);
   // Far more steps than a test waits for.
   write_file_atomically(table,
                         R"({"rows": [{"name": "g", "task": [], "shots": [2], "modes": ["random"], "steps": 1000000,
     "lrs": {"random": [0.01]}, "batch": 1, "test": 1}]})");
-  const std::string log = (dir / "log.txt").string();
-  const std::string command = "'" + std::string(program()) + "' --table '" + table + "' --model '" + model +
-                              "' --out '" + out + "' > '" + log + "' 2>&1 & p=$!; while [ ! -s '" + log +
-                              "' ]; do sleep 0.05; done; sleep 0.3; kill -TERM $p; wait $p";
-  const int status = std::system(command.c_str());
-  REQUIRE(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 130);
-  CHECK(contains(read_text_file(log), "interrupted; the same command goes on"));
+  const std::string arguments = "--table '" + table + "' --model '" + model + "' --out '" + out + "'";
+  support::Running running(program(), dir, arguments);
+  // The rules come first, and the fit that follows has no end.
+  REQUIRE(running.wait_for([&] { return !experiments::cell_files(out).empty(); }));
+  running.signal(SIGTERM);
+  const Ran stopped = running.wait();
+  INFO(stopped.output);
+  CHECK(stopped.exit_code == 130);
+  CHECK(contains(stopped.errors, "interrupted; the same command goes on"));
   CHECK(experiments::cell_files(out).size() == 1);  // the rules
 }

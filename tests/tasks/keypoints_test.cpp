@@ -78,6 +78,24 @@ TEST_CASE("dots that are dim, smeared or of a neighbour's colour are read too", 
   CHECK(std::hypot(told[1]->x - 50.5, told[1]->y - 40.5) < 0.1);
 }
 
+TEST_CASE("votes of pixels read what is drawn, and are drawn away by stains", "[tasks]") {
+  const std::vector<Colour> colours = {Colour{255, 0, 0}, Colour{0, 255, 30}, Colour{60, 0, 255}};
+  io::Image picture = tasks::draw_pose({Point{12.3, 40.9}, std::nullopt, Point{50.0, 20.5}}, colours, 64, 64);
+  const Pose read = tasks::decode_pose_by_votes(picture, colours);
+  REQUIRE((read[0] && !read[1] && read[2]));
+  CHECK(std::hypot(read[0]->x - 12.5, read[0]->y - 40.5) < 1e-9);
+  CHECK(std::hypot(read[2]->x - 50.5, read[2]->y - 20.5) < 1e-9);
+  // One pixel of half the weight in the other corner; at 128 it would not vote.
+  const auto corner = picture.pixels.end() - 3;
+  *corner = 129;
+  const Pose drawn_away = tasks::decode_pose_by_votes(picture, colours);
+  CHECK(std::abs(drawn_away[0]->x - (9 * 255 * 12.5 + 129 * 63.5) / (9 * 255 + 129)) < 1e-9);
+  CHECK(std::abs(drawn_away[0]->y - (9 * 255 * 40.5 + 129 * 63.5) / (9 * 255 + 129)) < 1e-9);
+  *corner = 128;
+  CHECK(std::abs(tasks::decode_pose_by_votes(picture, colours)[0]->x - 12.5) < 1e-9);
+  CHECK_THROWS_AS(tasks::decode_pose_by_votes(io::Image{1, 1, 1, {0}}, colours), InputError);
+}
+
 TEST_CASE("what does not show its colour is absent, however likely it is", "[tasks]") {
   const std::vector<Colour> red = {Colour{255, 0, 0}};
   const std::vector<Pose> known = {{Point{32, 32}}};

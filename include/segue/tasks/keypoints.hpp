@@ -356,6 +356,39 @@ inline Pose decode_pose(const io::Image& image, std::span<const Colour> colours,
   return pose;
 }
 
+/// The plain reading, which knows no training pose: a pixel whose largest channel is above 128 votes with it for the
+/// part of the nearest colour (squared RGB distance, the first of equals); a part is the centroid of its votes, or
+/// absent without any.
+inline Pose decode_pose_by_votes(const io::Image& image, std::span<const Colour> colours) {
+  if (image.channels < 3) throw_input("decode_pose_by_votes", "channels", std::to_string(image.channels), "3 or more");
+  struct Votes {
+    double x = 0, y = 0, weight = 0;
+  };
+  std::vector<Votes> votes(colours.size());
+  const std::uint8_t* pixel = image.pixels.data();
+  for (int i = 0; i < image.width * image.height; ++i, pixel += image.channels) {
+    const int brightest = std::max({pixel[0], pixel[1], pixel[2]});
+    if (brightest <= 128) continue;
+    const auto distance = [&](const Colour& colour) {
+      int sum = 0;
+      for (std::size_t c = 0; c < 3; ++c) sum += (pixel[c] - colour[c]) * (pixel[c] - colour[c]);
+      return sum;
+    };
+    const auto nearest = std::min_element(colours.begin(), colours.end(),
+                                          [&](const Colour& a, const Colour& b) { return distance(a) < distance(b); });
+    if (nearest == colours.end()) continue;
+    Votes& of_part = votes[static_cast<std::size_t>(nearest - colours.begin())];
+    of_part.x += brightest * (i % image.width + 0.5);
+    of_part.y += brightest * (i / image.width + 0.5);
+    of_part.weight += brightest;
+  }
+  Pose pose(colours.size());
+  for (std::size_t k = 0; k < votes.size(); ++k) {
+    if (votes[k].weight > 0) pose[k] = Point{votes[k].x / votes[k].weight, votes[k].y / votes[k].weight};
+  }
+  return pose;
+}
+
 /// Counts for the percentage of correct keypoints; `+=` pools pictures.
 struct PckCount {
   std::int64_t hits = 0;      ///< labelled points found within the threshold
