@@ -91,18 +91,18 @@ void linear_backward_bias(benchmark::State& state) {
                  [&] { ops::linear_backward_bias(s.exec, dy, dbias, GradMode::overwrite, scratch.view()); });
 }
 
-void attention(benchmark::State& state, bool self, bool backward) {
+void attention(benchmark::State& state, const ops::AttentionShape& shape, bool backward) {
   Inputs s;
-  const std::int64_t tq = state.range(0), tk = self ? tq : text_tokens;
-  const ops::AttentionShape shape{1, tq, tk, heads, 128};
-  const auto q = s.random<T, 4>({1, tq, heads, 128}), k = s.random<T, 4>({1, tk, heads, 128}),
-             v = s.random<T, 4>({1, tk, heads, 128}), dout = s.random<T, 4>({1, tq, heads, 128});
+  const Shape<4> of_queries{shape.batch, shape.queries, shape.heads, shape.head_dim},
+      of_keys{shape.batch, shape.keys, shape.heads, shape.head_dim};
+  const auto q = s.random<T, 4>(of_queries), k = s.random<T, 4>(of_keys), v = s.random<T, 4>(of_keys),
+             dout = s.random<T, 4>(of_queries);
   const auto out = s.exec.empty<T, 4>(q.shape()), dq = s.exec.empty<T, 4>(q.shape()),
              dk = s.exec.empty<T, 4>(k.shape()), dv = s.exec.empty<T, 4>(k.shape());
-  const auto lse = s.exec.empty<float, 3>({1, heads, tq});
+  const auto lse = s.exec.empty<float, 3>({shape.batch, shape.heads, shape.queries});
   const auto forward_scratch = s.scratch(ops::attention_forward_workspace_bytes<T>(s.exec, shape));
   const auto backward_scratch = s.scratch(ops::attention_backward_workspace_bytes<T>(s.exec, shape));
-  const float scale = 1.0f / std::sqrt(128.0f);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
   // The field counts the backward as two and a half forwards: five products.
   const auto cost = backward ? ops::attention_forward_cost<T>(shape) + ops::attention_backward_cost<T>(shape)
                              : ops::attention_forward_cost<T>(shape);
@@ -113,10 +113,20 @@ void attention(benchmark::State& state, bool self, bool backward) {
                               dq.view(), dk.view(), dv.view(), backward_scratch.view());
   });
 }
-void self_attention_forward(benchmark::State& state) { attention(state, true, false); }
-void self_attention_forward_backward(benchmark::State& state) { attention(state, true, true); }
-void cross_attention_forward(benchmark::State& state) { attention(state, false, false); }
-void cross_attention_forward_backward(benchmark::State& state) { attention(state, false, true); }
+ops::AttentionShape self_attention(std::int64_t tokens) { return {1, tokens, tokens, heads, 128}; }
+ops::AttentionShape cross_attention(std::int64_t tokens) { return {1, tokens, text_tokens, heads, 128}; }
+void self_attention_forward(benchmark::State& state) { attention(state, self_attention(state.range(0)), false); }
+void self_attention_forward_backward(benchmark::State& state) {
+  attention(state, self_attention(state.range(0)), true);
+}
+void cross_attention_forward(benchmark::State& state) { attention(state, cross_attention(state.range(0)), false); }
+void cross_attention_forward_backward(benchmark::State& state) {
+  attention(state, cross_attention(state.range(0)), true);
+}
+/// Of so many clips of the small Wan: 320 tokens, 5 heads of 64.
+void small_clips_attention_forward_backward(benchmark::State& state) {
+  attention(state, {state.range(0), 320, 320, 5, 64}, true);
+}
 
 struct Modulated : Inputs {
   Tensor<float, 2, Space> scale = random<float, 2>({1, dim}), shift = random<float, 2>({1, dim});
@@ -552,6 +562,12 @@ SEGUE_BENCH_TOKENS(guided_euler_step);
 SEGUE_BENCH_TOKENS(sinusoidal_embedding);
 SEGUE_BENCH_TOKENS(mse);
 SEGUE_BENCH_TOKENS(mse_backward);
+BENCHMARK(small_clips_attention_forward_backward)
+    ->ArgName("clips")
+    ->Arg(8)
+    ->Arg(256)
+    ->UseManualTime()
+    ->Unit(benchmark::kMicrosecond);
 BENCHMARK(ema)->ArgName("tensors")->Arg(600)->UseManualTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(adamw)->ArgName("tensors")->Arg(600)->UseManualTime()->Unit(benchmark::kMicrosecond);
 

@@ -1,7 +1,5 @@
 // SPDX-FileCopyrightText: The segue authors
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdio>
-
 #include "engine_members.hpp"
 
 namespace fewshot {
@@ -66,13 +64,6 @@ train::ClipSpec read_spec(const segue::models::WanFolder& folder, const Options&
   whole_patches("frames", spec.frames, c.patch_size.frames);
   whole_patches("height", spec.height, c.patch_size.height);
   whole_patches("width", spec.width, c.patch_size.width);
-  if (options.guidance != 1.0) {
-    char given[32];
-    std::snprintf(given, sizeof given, "%g", options.guidance);
-    segue::throw_input("--guidance", "its value", given,
-                       "1: the text of a model in pixel space is one zero token, with which there is no other to "
-                       "guide away from");
-  }
   return spec;
 }
 

@@ -58,6 +58,8 @@ class BasicEngine {
   Model& model() { return model_; }
   const segue::train::ClipSpec& spec() const { return spec_; }
   bool weights_rounded() const { return weights_rounded_; }
+  /// Where the weights' files lie, in a pipeline the folder of its transformer.
+  const std::string& folder() const { return folder_; }
 
   /// Weights of a run from nothing (see models::initialize_wan), but an output projection that stays frozen is drawn
   /// as the other linears are.
@@ -81,6 +83,7 @@ class BasicEngine {
 
   segue::Exec<Device> exec_;
   segue::Context<Policy> ctx_;
+  std::string folder_;
   segue::train::ClipSpec spec_;
   bool weights_rounded_;
   Model model_;

@@ -5,6 +5,7 @@
 // The members of BasicEngine. A program instantiates them once for each adapter map that it uses.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <type_traits>
 
 #include "engine.hpp"
@@ -72,12 +73,20 @@ BasicEngine<Adapters>::BasicEngine(const std::string& path, const Options& optio
                        std::string(precision_name) +
                            ", which this program was built for: on a CPU examples/run.sh builds and runs the one for "
                            "bf16-weights, fp32 or bf16, on a GPU there is bf16 only");
+  if (options.guidance != 1.0) {
+    char given[32];
+    std::snprintf(given, sizeof given, "%g", options.guidance);
+    segue::throw_input("--guidance", "its value", given,
+                       "1: the text of a model in pixel space is one zero token, with which there is no other to "
+                       "guide away from");
+  }
 }
 
 template <class Adapters>
 BasicEngine<Adapters>::BasicEngine(const segue::models::WanFolder& folder, const Options& options, Start start)
     : exec_(segue::Exec<Device>::Options{.threads = options.threads, .seed = options.seed}),
       ctx_(exec_),
+      folder_(folder.path),
       spec_(read_spec(folder, options)),
       weights_rounded_(rounds_weights(folder)),
       model_(exec_, folder.config) {

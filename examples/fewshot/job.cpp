@@ -103,7 +103,7 @@ Trainer make_trainer(Engine& engine, train::InMemoryDataset<Policy>& data, const
   t.settings["alpha"] = options.alpha > 0 ? options.alpha : options.rank;
   t.settings["dropout"] = options.dropout;
   t.settings["transition"] = tasks::name(options.transition);
-  t.settings["weights"] = example::hash_of_weights(model_path(options));
+  t.settings["weights"] = example::hash_of_weights(engine.folder());
   if (options.augmentation.any()) t.settings["augment"] = tasks::name(options.augmentation);
   return Trainer(engine.context(), engine.model(), data, objective(options), t);
 }

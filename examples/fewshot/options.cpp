@@ -134,9 +134,6 @@ void check_combination(const Options& o) {
     }
   }
   if (o.test_items > 0 && !o.apply.empty()) segue::throw_input("--test", "cannot be used together with --apply");
-  if (o.guidance != 1.0 && !o.latents.empty()) {
-    segue::throw_input("--guidance", "cannot be used together with --latents, which draws no answers");
-  }
   if (!o.latents.empty() && o.average > 1) segue::throw_input("--average", "cannot be used together with --latents");
   if (!o.latents.empty() && o.canvas > 0) segue::throw_input("--canvas", "cannot be used together with --latents");
   if (!o.apply.empty() && o.adapter.empty()) segue::throw_input("--apply", "needs --adapter FILE");

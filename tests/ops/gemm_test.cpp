@@ -70,6 +70,11 @@ TEMPLATE_TEST_CASE("gemm packs a b that is larger than its scratch part by part"
     Case<TestType, TestType, TestType>{.m = 3, .n = 2100, .k = 2051, .tb = t}.verify(exec);
 }
 
+TEST_CASE("gemm adds sums of several panels to what is there", "[gemm]") {
+  Exec<Device> exec(typename Exec<Device>::Options{.threads = 2});
+  Case<float, float, float>{.m = 67, .n = 131, .k = 1100, .scale = {.alpha = 1, .beta = 1}}.verify(exec);
+}
+
 TEMPLATE_TEST_CASE("gemm gives the same bits at any thread count", "[gemm]", (std::pair<float, float>),
                    (std::pair<bfloat16, bfloat16>), (std::pair<float, bfloat16>)) {
   using T = typename TestType::first_type;
@@ -92,9 +97,9 @@ TEMPLATE_TEST_CASE("a row of gemm has the same bits in any batch", "[gemm]", (st
   using T = typename TestType::first_type;
   using TB = typename TestType::second_type;
   Exec<Device> exec(typename Exec<Device>::Options{.threads = 2});
-  // Long sums with an activation, short ones that go straight to c or are added to it.
-  const std::int64_t k = GENERATE(450, 90, 96);
-  const double beta = k < 450 ? GENERATE(0.0, 1.0) : 0.0;
+  // Long sums with an activation, others that go straight to c or are added to it, in one panel and in several.
+  const std::int64_t k = GENERATE(450, 90, 96, 2100);
+  const double beta = k != 450 ? GENERATE(0.0, 1.0) : 0.0;
   const Activation activation = k == 450 ? Activation::gelu : Activation::none;
   constexpr std::int64_t m = 131, n = 75;
   const auto a = support::operand<T>(exec, Shape<2>{m, k}, support::random_values<T>(m * k, 1));

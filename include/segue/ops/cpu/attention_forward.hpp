@@ -21,7 +21,7 @@ namespace detail {
 template <class A>
 struct AttentionForwardScratch {
   using Blocking = AttentionBlocking<A>;
-  /// Scores of a block of keys take half of the first-level cache, and what is read beside them the other.
+  /// In float the scores of a block of keys take half of the first-level cache, and what is read beside them the other.
   static constexpr std::int64_t key_limit = std::min<std::int64_t>(192, 6144 / Blocking::columns);
   A *k, *v, *q, *p, *o;
   A* gathered;  // room for two copies of the keys' rows in the operands' type

@@ -31,8 +31,8 @@ enum class PackedRows { steps, lines };
 inline constexpr std::int64_t cache_line = 64;
 
 /// Register block and cache blocks of the product for sums in A. `rows` is at most a register's lanes, `pieces` are the
-/// registers of a row. The squarer the block, the fewer instructions a multiply-add takes: where another program shares
-/// the core and with it what decodes and issues them, 6 x 4 registers lose half as much as 13 x 2.
+/// registers of a row. The squarer the block, the fewer instructions a multiply-add takes: 35 for 24 of them with 6 x 4
+/// registers, 45 for 26 with 13 x 2, which lose twice as much where another program shares the core.
 template <class A>
 struct GemmBlocking {
   static constexpr int lanes = simd::lanes<A>;
@@ -50,7 +50,7 @@ struct GemmBlocking {
   /// Bound on the packed copy of b, and up to which size each thread makes its own where it has `own_panels` of rows
   /// to use it on: then no thread waits for the others, nor fetches what they packed from their caches.
   static constexpr std::int64_t packed_elements = std::int64_t{4} << 20;
-  static constexpr std::int64_t own_elements = std::int64_t{1} << 18, own_panels = 208 / rows;
+  static constexpr std::int64_t own_elements = std::int64_t{1} << 18, own_panels = simd::vector_bytes == 64 ? 34 : 16;
   /// Up to how many columns or rows the other operand is read where it lies, if it lies well.
   static constexpr std::int64_t few_columns = 8 * lanes, few_rows = simd::vector_bytes == 64 ? 48 : 4 * rows;
 };

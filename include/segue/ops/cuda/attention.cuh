@@ -115,7 +115,7 @@ struct AttentionBackwardPlan {
       const std::int64_t at_once = std::min(whole > 0 ? longs : shorts, processors);
       const std::int64_t abreast = std::max<std::int64_t>(
           1, whole > 0 ? std::min(near_limit, samples * whole) : std::min(near_limit, samples * heads) * n);
-      const std::int64_t in_line = std::min(ceil_div(at_once, abreast), key_tiles) - 1;
+      const std::int64_t in_line = std::max<std::int64_t>(1, std::min(ceil_div(at_once, abreast), key_tiles)) - 1;
       const auto walk = static_cast<double>(std::min<std::int64_t>(whole > 0 ? query_tiles : tiles, 30));
       const double parts = n > 1 ? 1.0 + static_cast<double>(shorts) / 65 : 0.0;
       constexpr std::int64_t tile = 2;  // in halves
