@@ -109,12 +109,14 @@ cases = [("linear 2048x384 -> 384", linear(2048, 384, 384), "bench_gemm", "produ
           "attention_bf16/forward/1/2304/2304/6/64"),
          ("attention 2304x6x64 forward+backward, bf16", attention(True, torch.bfloat16), "bench_attention",
           "attention_bf16/forward_backward/1/2304/2304/6/64")]
-try:
-    step = wan_step()
-    cases.append(("small Wan LoRA-16 step, batch 8", step, "bench_models", "small_wan_lora_step/8"))
-    cases.append(("the same, our weights in bf16", step, "bench_models", "small_wan_lora_step_bf16_weights/8"))
-except ImportError as error:
-    print(f"no Wan row: {error}")
+wan_cases = {"small Wan LoRA-16 step, batch 8": "small_wan_lora_step/8",
+             "the same, our weights in bf16": "small_wan_lora_step_bf16_weights/8"}
+if any(args.only in label for label in wan_cases):
+    try:
+        step = wan_step()
+        cases += [(label, step, "bench_models", name) for label, name in wan_cases.items()]
+    except ImportError as error:
+        print(f"no Wan row: {error}")
 
 table = []
 for label, call, program, name in cases:

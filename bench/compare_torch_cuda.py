@@ -286,8 +286,8 @@ def models():
         if "step" in parts:
             # First, since what torch.compile keeps of a model leaves too little of the card for a large one.
             mine = ours("bench_cuda_models", f"wan_lora64_step/clip:{clip}/")
-            step, forward, blocks = step_of(tokens, checkpointed=tokens > 30000)
             large = tokens > 30000
+            step, forward, blocks = step_of(tokens, checkpointed=large)
             theirs = forms(step, lambda: with_blocks_compiled(blocks, step), graph=not large, repeats=5 if large else 20)
             torch_gib = torch.cuda.max_memory_allocated() / 2**30
             del step, forward, blocks

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <set>
 
 #include "common/file_hash.hpp"
 #include "engine.hpp"
@@ -313,7 +314,11 @@ void apply(const Options& options) {
   tell_of_rounding(engine);
   segue::adapters::load_adapter(engine.model(), engine.exec(), options.adapter, "default");
   std::vector<tasks::Pair> items;
+  std::set<std::string> names;
   for (tasks::NamedPicture& p : tasks::read_pictures(options.apply, engine.spec().width, engine.spec().height)) {
+    if (!names.insert(p.name).second) {
+      segue::throw_input(options.apply, "two pictures are named '" + p.name + "', and answers go by this name");
+    }
     items.push_back({std::move(p.name), std::move(p.image), {}});
   }
   Options naming = options;

@@ -178,7 +178,5 @@ TEST_CASE("pictures without answers are read for a trained adapter", "[tasks]") 
   CHECK(pictures[0].image.height == 6);
   CHECK_THROWS_AS(tasks::read_pictures(folder.path() + "/train", 4, 6), InputError);
   std::filesystem::copy_file(folder.path() + "/train/input/10.png", folder.path() + "/train/input/10.jpg");
-  CHECK(support::contains(
-      support::message_of<InputError>([&] { tasks::read_pictures(folder.path() + "/train/input", 4, 6); }),
-      "two pictures are named '10'"));
+  CHECK(tasks::read_pictures(folder.path() + "/train/input", 4, 6).size() == 4);
 }

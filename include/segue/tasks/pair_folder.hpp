@@ -69,16 +69,12 @@ struct ValuesSeen {
 }  // namespace detail
 
 /// The PNG, JPEG and BMP files of a folder in byte order of their names, stretched to width x height, RGB.
-/// Raises InputError for a missing folder, one without pictures, two of one name but for the ending, or a picture that
-/// cannot be read.
+/// Raises InputError for a missing folder, one without pictures, or a picture that cannot be read.
 inline std::vector<NamedPicture> read_pictures(const std::string& folder, int width, int height) {
   static constexpr std::array<std::string_view, 4> suffixes = {".png", ".jpg", ".jpeg", ".bmp"};
   std::vector<NamedPicture> out;
   for (const std::string& name : detail::list_pictures(folder, suffixes)) {
-    std::string stem = detail::stem_of(name);
-    for (const NamedPicture& other : out)
-      if (other.name == stem) throw_input(folder, "two pictures are named '" + stem + "', and answers go by this name");
-    out.push_back({std::move(stem), stretch(io::load_image(join_path(folder, name), 3), width, height)});
+    out.push_back({detail::stem_of(name), stretch(io::load_image(join_path(folder, name), 3), width, height)});
   }
   if (out.empty()) throw_input(folder, "the folder holds no .png, .jpg, .jpeg or .bmp file");
   return out;
