@@ -68,6 +68,21 @@ void linear_backward_weight(benchmark::State& state) {
                  [&] { ops::linear_backward_weight(s.exec, dy, x, dw, GradMode::overwrite, scratch.view()); });
 }
 
+/// With the bias's, which follow in a pass of their own where dy is large.
+void linear_backward_weight_and_bias(benchmark::State& state) {
+  Inputs s;
+  const std::int64_t m = state.range(0);
+  const auto dy = s.random<T, 2>({m, dim}), x = s.random<T, 2>({m, dim});
+  const auto dweight = s.exec.empty<float, 2>({dim, dim});
+  const auto dbias = s.exec.empty<float, 1>({dim});
+  const auto scratch =
+      s.scratch(ops::linear_backward_weight_and_bias_workspace_bytes<T, T, float>(s.exec, m, dim, dim));
+  bench::measure(state, s.exec, ops::linear_cost<T, T, float>(m, dim, dim), [&] {
+    ops::linear_backward_weight_and_bias(s.exec, dy, x, dweight, GradMode::overwrite, dbias, GradMode::overwrite,
+                                         scratch.view());
+  });
+}
+
 void linear_backward_through_gelu(benchmark::State& state) {
   Inputs s;
   const std::int64_t m = state.range(0);
@@ -522,6 +537,7 @@ SEGUE_BENCH_TOKENS(linear_forward_up_gelu);
 SEGUE_BENCH_TOKENS(linear_forward_down);
 SEGUE_BENCH_TOKENS(linear_backward_input);
 SEGUE_BENCH_TOKENS(linear_backward_weight);
+SEGUE_BENCH_TOKENS(linear_backward_weight_and_bias);
 SEGUE_BENCH_TOKENS(linear_backward_through_gelu);
 SEGUE_BENCH_TOKENS(linear_backward_bias);
 SEGUE_BENCH_TOKENS(self_attention_forward);

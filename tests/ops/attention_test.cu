@@ -61,17 +61,54 @@ TEST_CASE("attention whose gradients are summed from parts", "[attention]") {
   verify_large<bfloat16>({1, 1, 3000, 4, 64});
 }
 
-TEST_CASE("attention is part of a graph", "[attention]") {
+TEST_CASE("attention whose work is cut into shares", "[attention]") {
+  const std::int64_t processors = Exec<Cuda>().multiprocessors(), heads = processors / 3;
+  const auto verify = [&]<class T>(T, const ops::AttentionShape& s, bool masked = false, int device = 132) {
+    // How much a device has at once decides whether it is cut so.
+    const auto plan = detail::AttentionBackwardPlan::make<T>(Exec<Cuda>(), s);
+    if (processors == device) CHECK(plan.shares.blocks > 0);
+    verify_large<T>(s, masked);
+  };
+  verify(bfloat16(), {2, 1000, 256, heads, 64}, false, static_cast<int>(processors));
+  verify(float16(), {1, 1000, 200, heads, 64}, true);
+  verify(bfloat16(), {1, 1875, 512, 12, 128});
+  verify(bfloat16(), {1, 1560, 1560, 12, 128}, true);
+  verify(bfloat16(), {1, 1875, 250, 12, 256});
+  verify(bfloat16(), {2, 1280, 640, processors / 2, 64});  // some shares reach over three tiles of keys
+}
+
+TEST_CASE("each gradient of attention in shares may be left out", "[attention]") {
   Exec<Cuda> exec;
-  const ops::AttentionShape s{1, 300, 200, 2, 64};
+  verify_alone<bfloat16>(exec, {2, 1000, 256, exec.multiprocessors() / 3, 64});
+}
+
+TEST_CASE("attention whose last queries are in halves of tiles", "[attention]") {
+  const std::int64_t processors = Exec<Cuda>().multiprocessors();
+  const auto cut = [](std::int64_t queries, std::int64_t pairs, std::int64_t at_once) {
+    const auto [tiles, halves] = detail::AttentionForwardCut::make(queries, pairs, at_once, 2 * at_once, 128);
+    return std::vector<std::int64_t>{tiles, halves};
+  };
+  CHECK(cut(1875, 12, 132) == std::vector<std::int64_t>{11, 8});
+  CHECK(cut(128, 12, 132) == std::vector<std::int64_t>{0, 2});
+  CHECK(cut(100, 200, 132) == std::vector<std::int64_t>{1, 0});   // more blocks would not fit at once
+  CHECK(cut(4680, 12, 132) == std::vector<std::int64_t>{37, 0});  // nor do these
+  CHECK(cut(0, 12, 132) == std::vector<std::int64_t>{0, 0});
+  verify_large<bfloat16>({2, 600, 90, processors / 10, 128}, true);
+  verify_large<float16>({3, 130, 300, 5, 64});
+}
+
+TEMPLATE_TEST_CASE_SIG("attention is part of a graph", "[attention]", ((bool Shares), Shares), false, true) {
+  Exec<Cuda> exec;
+  const std::int64_t queries = Shares ? 1000 : 300, heads = Shares ? exec.multiprocessors() / 3 : 2;
+  const ops::AttentionShape s{1, queries, 200, heads, 64};
   const Inputs in = Inputs::random<bfloat16>(s);
   const Reference want = in.run<bfloat16>(exec);
   const auto make = [&](std::int64_t tokens, const Values& v) {
-    return support::operand<bfloat16>(exec, Shape<4>{1, tokens, 2, 64}, v);
+    return support::operand<bfloat16>(exec, Shape<4>{1, tokens, heads, 64}, v);
   };
-  const auto q = make(300, in.q), k = make(200, in.k), v = make(200, in.v), dout = make(300, in.dout);
-  const auto out = make(300, {}), dq = make(300, {}), dk = make(200, {}), dv = make(200, {});
-  const auto lse = support::poisoned<float>(exec, Shape<3>{1, 2, 300});
+  const auto q = make(queries, in.q), k = make(200, in.k), v = make(200, in.v), dout = make(queries, in.dout);
+  const auto out = make(queries, {}), dq = make(queries, {}), dk = make(200, {}), dv = make(200, {});
+  const auto lse = support::poisoned<float>(exec, Shape<3>{1, heads, queries});
   const Graph graph = Graph::capture(exec, [&] {
     const auto scratch = support::scratch_of(exec, ops::attention_backward_workspace_bytes<bfloat16>(exec, s));
     ops::attention_forward(exec, q, k, v, {}, in.scale, out, lse, {});

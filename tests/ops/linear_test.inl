@@ -99,8 +99,22 @@ void verify_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
     const auto db = target(TG(), Shape<1>{n}, Values(old.begin(), old.begin() + n));
     ops::linear_backward_bias(exec, dyt, db, mode,
                               support::scratch_of(exec, ops::linear_backward_bias_workspace_bytes<T>(exec, m, n)));
-    check(support::values_of(db),
-          product(n, 1, m, transposed(at(dy, n)), [](std::int64_t, std::int64_t) { return 1.0; }), old);
+    const Values sums = product(n, 1, m, transposed(at(dy, n)), [](std::int64_t, std::int64_t) { return 1.0; });
+    check(support::values_of(db), sums, old);
+    for (const GradMode bias_mode : {GradMode::overwrite, GradMode::accumulate}) {
+      const auto both_dw = target(TG(), Shape<2>{n, k}, Values(old.begin(), old.begin() + n * k));
+      const Values before(old.begin(), old.begin() + n);
+      const auto both_db = bias_mode == GradMode::accumulate ? support::operand<TG>(exec, Shape<1>{n}, before)
+                                                             : support::poisoned<TG>(exec, Shape<1>{n});
+      ops::linear_backward_weight_and_bias(
+          exec, dyt, xt, both_dw, mode, both_db, bias_mode,
+          support::scratch_of(exec, ops::linear_backward_weight_and_bias_workspace_bytes<T, T, TG>(exec, m, n, k)));
+      check(support::values_of(both_dw), product(n, k, m, transposed(at(dy, n)), at(x, k)), old);
+      Values wanted = sums;
+      if (bias_mode == GradMode::accumulate)
+        for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] += before[i];
+      CHECK(support::worst_difference(support::values_of(both_db), wanted) <= tolerance);
+    }
 
     const Values before_activation = support::random_values<T>(m * k, 6, 3);
     const auto pre = support::operand<T>(exec, Shape<2>{m, k}, before_activation, 8);
@@ -144,6 +158,10 @@ TEST_CASE("the bias gradient names a shape that does not fit", "[linear]") {
   const auto db = support::poisoned<float>(exec, Shape<1>{5});
   CHECK(support::message_of<InputError>([&] { ops::linear_backward_bias(exec, dy, db, GradMode::overwrite); }) ==
         "linear_backward_bias: shape of dy is (3, 4), expected (-1, 5)");
+  const auto x = support::poisoned<float>(exec, Shape<2>{3, 2}), dw = support::poisoned<float>(exec, Shape<2>{4, 2});
+  CHECK(support::message_of<InputError>([&] {
+          ops::linear_backward_weight_and_bias(exec, dy, x, dw, GradMode::overwrite, db, GradMode::overwrite, {});
+        }) == "linear_backward_weight_and_bias: shape of dbias is (5), expected (4)");
 }
 
 TEST_CASE("the way back through an activation names a shape that does not fit, and does nothing while planning",

@@ -10,18 +10,23 @@
 
 SEGUE_NAMESPACE_BEGIN
 
+/// What a kernel needs of the other blocks of its grid: nothing, or that they all run at the same time.
+enum class Grid { any, together };
+
 /// Issues a kernel on the Exec's stream and counts it. `shared` are bytes of dynamic shared memory.
 /// @throws CudaError that names `op` if it could not be issued.
-template <class... Parameters>
+template <Grid Kind = Grid::any, class... Parameters>
 void launch(Exec<Cuda>& exec, const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared,
             const std::type_identity_t<Parameters>&... arguments) {
+  const void* address = reinterpret_cast<const void*>(kernel);
   // What more than the usual 48 KiB asks for, once a kernel would do; the call is cheap and keeps no state.
   if (shared > (std::size_t{48} << 10))
-    detail::cuda_check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                            cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-                       op);
+    detail::cuda_check(
+        cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), op);
   void* list[] = {const_cast<void*>(static_cast<const void*>(&arguments))..., nullptr};
-  detail::cuda_check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, list, shared, exec.stream()),
+  detail::cuda_check(Kind == Grid::together
+                         ? cudaLaunchCooperativeKernel(address, grid, block, list, shared, exec.stream())
+                         : cudaLaunchKernel(address, grid, block, list, shared, exec.stream()),
                      op);
   exec.count_launch();
 }

@@ -103,22 +103,29 @@ auto linear(C& ctx, const X& x, const W& w, const B& bias, ops::Activation activ
         const auto dx = gx.open(exec, x_shape);
         FrozenOps<Weight>::backward_input(exec, weight, dpre_rows, rows_of(dx.value.view()), dx.mode);
       }
+      const std::int64_t m = dpre_rows.extent(0), n = dpre_rows.extent(1);
       if constexpr (is_var<W>) {
         if (gw) {
           using TG = detail::grad_t<W>;
           const auto saved_x = kept.get(exec);
+          const auto x_rows = rows_of(saved_x.cview());
           const auto dw = gw.open(exec, weight.shape());
-          const auto scratch =
-              detail::scratch(exec, ops::linear_backward_weight_workspace_bytes<T, T, TG>(
-                                        exec, dpre_rows.extent(0), weight.extent(0), weight.extent(1)));
-          ops::linear_backward_weight(exec, dpre_rows, rows_of(saved_x.cview()), dw.value.view(), dw.mode,
-                                      scratch.view());
+          if (gb) {
+            const auto db = gb.open(exec, {n});
+            const auto scratch = detail::scratch(
+                exec, ops::linear_backward_weight_and_bias_workspace_bytes<T, T, TG>(exec, m, n, weight.extent(1)));
+            ops::linear_backward_weight_and_bias(exec, dpre_rows, x_rows, dw.value.view(), dw.mode, db.value.view(),
+                                                 db.mode, scratch.view());
+            return;
+          }
+          const auto scratch = detail::scratch(
+              exec, ops::linear_backward_weight_workspace_bytes<T, T, TG>(exec, m, n, weight.extent(1)));
+          ops::linear_backward_weight(exec, dpre_rows, x_rows, dw.value.view(), dw.mode, scratch.view());
         }
       }
       if (gb) {
-        const auto db = gb.open(exec, {dpre_rows.extent(1)});
-        const auto scratch = detail::scratch(
-            exec, ops::linear_backward_bias_workspace_bytes<T>(exec, dpre_rows.extent(0), dpre_rows.extent(1)));
+        const auto db = gb.open(exec, {n});
+        const auto scratch = detail::scratch(exec, ops::linear_backward_bias_workspace_bytes<T>(exec, m, n));
         ops::linear_backward_bias(exec, dpre_rows, db.value.view(), db.mode, scratch.view());
       }
     };

@@ -2,12 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+
 #include "segue/ops/activation.hpp"
 #include "segue/ops/gemm.hpp"
 
 SEGUE_NAMESPACE_BEGIN
 namespace op {
 struct LinearBackwardBias;
+struct LinearBackwardWeightAndBias;
 struct LinearBackwardInputThroughActivation;
 }  // namespace op
 
@@ -36,6 +39,12 @@ std::size_t linear_backward_weight_workspace_bytes(const Exec<Device>& exec, std
 template <class TDy, class Device>
 std::size_t linear_backward_bias_workspace_bytes(const Exec<Device>& exec, std::int64_t m, std::int64_t n) {
   return Kernel<op::LinearBackwardBias, Device>::template workspace_bytes<TDy>(exec, m, n);
+}
+template <class TDy, class TX, class TDw, class Device>
+std::size_t linear_backward_weight_and_bias_workspace_bytes(const Exec<Device>& exec, std::int64_t m, std::int64_t n,
+                                                            std::int64_t k) {
+  return std::max(linear_backward_weight_workspace_bytes<TDy, TX, TDw>(exec, m, n, k),
+                  linear_backward_bias_workspace_bytes<TDy>(exec, m, n));
 }
 template <class TDy, class TW, class TDx, class Device>
 std::size_t linear_backward_input_through_activation_workspace_bytes(const Exec<Device>& exec, std::int64_t m,
@@ -133,6 +142,38 @@ void linear_backward_bias(Exec<Device>& exec, const DY& dy, const DB& dbias, Gra
       linear_backward_bias_workspace_bytes<typename DY::value_type>(exec, dyv.extent(0), dbv.extent(0)));
   if (exec.planning() || dbv.empty() || (mode == GradMode::accumulate && dyv.empty())) return;
   Kernel<op::LinearBackwardBias, Device>::run(exec, dyv, dbv, mode, scratch);
+}
+
+/// dweight and dbias of one dy, as `linear_backward_weight` and `linear_backward_bias` make them. On Cuda the product
+/// sums a small dy on its way, which saves a pass over it.
+/// Shapes: dy (M, N), x (M, K), dweight (N, K), dbias (N). Dtypes, aliasing: as `gemm`.
+/// Determinism: the same bits in every run; on Cuda not always those of `linear_backward_bias`.
+/// Scratch: at least `linear_backward_weight_and_bias_workspace_bytes` bytes.
+/// @throws InputError if the shapes do not match or the scratch is too small.
+template <class Device, class DY, class X, class DW, class DB>
+void linear_backward_weight_and_bias(Exec<Device>& exec, const DY& dy, const X& x, const DW& dweight,
+                                     GradMode weight_mode, const DB& dbias, GradMode bias_mode,
+                                     View<std::byte, 1, typename Device::Space> scratch) {
+  using TDy = typename DY::value_type;
+  using TX = typename X::value_type;
+  using TDw = typename DW::value_type;
+  using TDb = typename DB::value_type;
+  using Space = typename Device::Space;
+  static_assert(detail::gemm_types<TDy, TX, TDw> && detail::gemm_types<TDy, TDb>,
+                "linear_backward_weight_and_bias(exec, dy, x, ...): element types must be all double, or any mix of "
+                "float, bfloat16 and float16; cast the operands first");
+  constexpr std::string_view name = "linear_backward_weight_and_bias";
+  const View<const TDy, 2, Space> dyv = detail::const_view(dy);
+  const View<const TX, 2, Space> xv = detail::const_view(x);
+  const View<TDw, 2, Space> dwv = dweight;
+  const View<TDb, 1, Space> dbv = dbias;
+  const std::int64_t m = dyv.extent(0), n = dwv.extent(0), k = dwv.extent(1);
+  detail::check_shape(name, "dy", dyv, {m, n});
+  detail::check_shape(name, "x", xv, {m, k});
+  detail::check_shape(name, "dbias", dbv, {n});
+  detail::check_scratch(name, scratch, linear_backward_weight_and_bias_workspace_bytes<TDy, TX, TDw>(exec, m, n, k));
+  if (exec.planning()) return;
+  Kernel<op::LinearBackwardWeightAndBias, Device>::run(exec, dyv, xv, dwv, weight_mode, dbv, bias_mode, scratch);
 }
 
 }  // namespace ops

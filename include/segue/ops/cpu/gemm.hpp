@@ -188,7 +188,8 @@ struct Kernel<op::Gemm, Cpu> {
     for (std::int64_t from = 0; from < n; from += sizes.chunk) {
       const std::int64_t to = std::min(n, from + sizes.chunk);
       detail::gemm_in_parallel(
-          exec, threads, ceil_div(m, Block::rows), ceil_div(to - from, Block::columns), copies > 1,
+          exec, threads, ceil_div(m, Block::rows), Block::row_block / Block::rows, ceil_div(to - from, Block::columns),
+          copies > 1,
           [&](std::int64_t begin, std::int64_t end, std::int64_t copy) {
             problem.pack_b(packed_b + copy * sizes.per_copy() + begin * Block::columns * k,
                            from + begin * Block::columns,

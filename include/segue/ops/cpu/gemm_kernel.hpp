@@ -290,25 +290,25 @@ struct GemmFinish {
   }
 };
 
-/// Cuts a product among threads, by blocks of rows or, where those are few, by panels of b. `pack(begin, end, copy)`
-/// packs panels of b; `multiply(row_begin, row_end, begin, end, copy, range)` multiplies blocks of rows by panels on
-/// the thread of that range. With `copies` each thread packs all panels for itself.
+/// Cuts a product among threads, by blocks of rows, at most `piece` at a time, or, where those are few, by panels of b.
+/// `pack(begin, end, copy)` packs panels of b; `multiply(row_begin, row_end, begin, end, copy, range)` multiplies blocks
+/// of rows by panels on the thread of that range. With `copies` each thread packs all panels for itself.
 template <class Pack, class Multiply>
-void gemm_in_parallel(Exec<Cpu>& exec, std::int64_t threads, std::int64_t row_blocks, std::int64_t panels, bool copies,
-                      const Pack& pack, const Multiply& multiply) {
+void gemm_in_parallel(Exec<Cpu>& exec, std::int64_t threads, std::int64_t row_blocks, std::int64_t piece,
+                      std::int64_t panels, bool copies, const Pack& pack, const Multiply& multiply) {
   if (copies || row_blocks >= 4 * threads || row_blocks >= panels) {
     if (!copies)
       parallel_for(
           exec, panels, [&](std::int64_t begin, std::int64_t end) { pack(begin, end, std::int64_t{0}); },
           ceil_div(panels, threads));
-    parallel_ranges_for(
-        exec, row_blocks,
-        [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
-          const std::int64_t copy = copies ? range : 0;
-          if (copies) pack(std::int64_t{0}, panels, copy);
-          multiply(begin, end, std::int64_t{0}, panels, copy, range);
+    parallel_shared_for(
+        exec, row_blocks, piece, threads,
+        [&](std::int64_t range) {
+          if (copies) pack(std::int64_t{0}, panels, range);
         },
-        ceil_div(row_blocks, threads));
+        [&](std::int64_t begin, std::int64_t end, std::int64_t range) {
+          multiply(begin, end, std::int64_t{0}, panels, copies ? range : 0, range);
+        });
   } else {
     parallel_ranges_for(
         exec, panels,

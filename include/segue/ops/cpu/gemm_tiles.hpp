@@ -159,7 +159,7 @@ struct TileGemmProblem {
     const std::int64_t threads = work < (Sizes::apart ? 2e6 : 4e6) ? 1 : sizes.threads;
     for (std::int64_t from = 0; from < sizes.column_blocks; from += sizes.chunk)
       gemm_in_parallel(
-          exec, threads, sizes.row_blocks, std::min(sizes.chunk, sizes.column_blocks - from), false,
+          exec, threads, sizes.row_blocks, sizes.group, std::min(sizes.chunk, sizes.column_blocks - from), false,
           [&](std::int64_t begin, std::int64_t end, std::int64_t) {
             for (std::int64_t block = begin; block < end; ++block)
               pack_columns(packed_b + block * sizes.packed_columns(), from + block);

@@ -54,6 +54,17 @@ struct Kernel<op::LinearBackwardBias, Cpu> {
 };
 
 template <>
+struct Kernel<op::LinearBackwardWeightAndBias, Cpu> {
+  template <class TDy, class TX, class TDw, class TDb>
+  static void run(Exec<Cpu>& exec, View<const TDy, 2, HostSpace> dy, View<const TX, 2, HostSpace> x,
+                  View<TDw, 2, HostSpace> dweight, ops::GradMode weight_mode, View<TDb, 1, HostSpace> dbias,
+                  ops::GradMode bias_mode, View<std::byte, 1, HostSpace> scratch) {
+    ops::linear_backward_weight(exec, dy, x, dweight, weight_mode, scratch);
+    ops::linear_backward_bias(exec, dy, dbias, bias_mode, scratch);
+  }
+};
+
+template <>
 struct Kernel<op::LinearBackwardInputThroughActivation, Cpu> {
   // To accumulate, the product needs a place of its own, behind the scratch of the product.
   template <class TDy, class TW, class TDx>

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "segue/core/launch.cuh"
 #include "segue/ops/attention.hpp"
@@ -70,11 +71,37 @@ Arguments attention_arguments(const ops::AttentionShape& s, const View<const T, 
   return p;
 }
 
+/// Into how many tiles a head's queries are cut, and how many halves of a tile follow.
+struct AttentionForwardCut {
+  std::int64_t tiles, halves;
+
+  /// If all blocks fit the `places` at once, the multiprocessor with most of all heads' queries shall have few. Where
+  /// blocks follow each other, whoever is free takes the next one, and halves gain nothing.
+  static AttentionForwardCut make(std::int64_t queries, std::int64_t pairs, std::int64_t processors,
+                                  std::int64_t places, std::int64_t tile) {
+    const std::int64_t all = ceil_div(queries, tile);
+    const auto rest = [&](std::int64_t tiles) { return ceil_div(2 * (queries - tiles * tile), tile); };
+    const auto most = [&](std::int64_t tiles) {
+      return std::max(2 * ceil_div(pairs * tiles, processors), ceil_div(pairs * (2 * tiles + rest(tiles)), processors));
+    };
+    AttentionForwardCut best{all, 0};
+    std::int64_t least = 2 * ceil_div(pairs * all, processors);
+    for (std::int64_t tiles = all - 1; tiles >= 0 && pairs * (tiles + rest(tiles)) <= places; --tiles)
+      if (most(tiles) < least) {
+        least = most(tiles);
+        best = {tiles, rest(tiles)};
+      }
+    return best;
+  }
+};
+
 /// How the backward's work is cut, and where in scratch its parts lie. What decides the order of sums depends on one
 /// sample and the device alone, not on the batch.
 struct AttentionBackwardPlan {
   std::int64_t query_tiles = 0, key_tiles = 0, near_pairs = 1, padded_queries = 0;
   std::int64_t whole_heads = 0, splits = 1, split_tiles = 0;  ///< the other heads' queries are cut into splits
+  kernels::AttentionShares shares{};                          ///< with blocks, in place of that
+  std::int64_t counter_count = 0;
   std::size_t lse = 0, delta = 0, counters = 0, dq = 0, dk = 0, dv = 0, bytes = 0;
 
   template <class T>
@@ -93,18 +120,19 @@ struct AttentionBackwardPlan {
       // Of a head the queries, the gradient of the output and the sums of dq. Somewhat more than a cache holds: the
       // more heads are worked on, the fewer blocks wait for each other.
       constexpr std::int64_t cache_bytes = std::int64_t{64} << 20;
-      const std::int64_t near_limit =
-          std::max<std::int64_t>(1, cache_bytes / std::max<std::int64_t>(1, plan.padded_queries * d() * 8));
+      const std::int64_t head_bytes = std::max<std::int64_t>(1, plan.padded_queries * d() * 8);
+      const std::int64_t near_limit = std::max<std::int64_t>(1, cache_bytes / head_bytes);
       plan.near_pairs = std::max<std::int64_t>(1, std::min(s.batch * s.heads, near_limit));
-      plan.cut(exec, s.heads, near_limit, std::int64_t{4} * Tile::dk_elements);
+      plan.cut(exec, s.heads, near_limit, head_bytes, std::int64_t{4} * Tile::dk_elements);
       plan.place<float>(s, Tile::dq_elements, Tile::dk_elements);
     });
     return plan;
   }
 
  private:
-  /// Chooses the splits of the queries, and of how many heads, by a model of the time.
-  void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t near_limit, std::int64_t dk_tile_bytes) {
+  /// Chooses shares, or the splits of the queries and of how many heads, by a model of the time.
+  void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t near_limit, std::int64_t head_bytes,
+           std::int64_t dk_tile_bytes) {
     constexpr std::int64_t part_bytes = std::int64_t{128} << 20;  // what parts of one sample may take
     const std::int64_t processors = exec.multiprocessors();
     // In tiles of queries, as measured on an H100. A unit loads and stores for as long as a tile takes, with parts for
@@ -126,8 +154,7 @@ struct AttentionBackwardPlan {
     const auto consider = [&](std::int64_t whole, std::int64_t n) {
       const std::int64_t tiles = ceil_div(query_tiles, n);
       if (n > 1 && ceil_div(query_tiles, tiles) != n) return;
-      // Eight samples are cut as one is, so what they would take counts too, if less.
-      const double both = cost(1, whole, n, tiles) * std::pow(cost(8, whole, n, tiles), 0.375);
+      const double both = both_of(cost(1, whole, n, tiles), cost(8, whole, n, tiles));
       if (best > 0 && both >= best) return;
       best = both;
       whole_heads = whole, splits = n, split_tiles = tiles;
@@ -137,6 +164,63 @@ struct AttentionBackwardPlan {
       const std::int64_t most = part_bytes / (2 * n * key_tiles * dk_tile_bytes);  // as many heads may have parts
       for (std::int64_t whole = std::max<std::int64_t>(0, heads - most); whole < heads; ++whole) consider(whole, n);
     }
+    share(exec, heads, near_limit, head_bytes, best);
+  }
+
+  /// Takes shares in place of that if they cost less than `best`.
+  void share(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t near_limit, std::int64_t head_bytes,
+             double best) {
+    int together = 0;
+    cuda_check(cudaDeviceGetAttribute(&together, cudaDevAttrCooperativeLaunch, exec.device()), "attention_backward");
+    constexpr std::int64_t most_tiles = std::int64_t{1} << 20;
+    const std::int64_t blocks = exec.multiprocessors() / std::max<std::int64_t>(heads, 1);
+    if (!together || blocks < 2 || heads > near_limit || query_tiles * key_tiles > most_tiles) return;
+    // Blocks of a head are everywhere in its queries: if those of all heads do not fit the cache, tiles take longer.
+    constexpr std::int64_t cache_bytes = std::int64_t{40} << 20;
+    const double slower = heads * head_bytes <= cache_bytes ? 1.0 : 1.2;
+    for (int switching = 0; switching <= 2; ++switching) {
+      const kernels::AttentionShares tried{static_cast<int>(query_tiles), static_cast<int>(key_tiles), switching,
+                                           static_cast<int>(blocks)};
+      if (!apart(tried)) continue;
+      // A unit costs three halves of a tile, as parts do in `cut`, and in the end parts are added.
+      const double one = (static_cast<double>(longest(tried, 3)) / 2 + 1) * slower, both = both_of(one, 8 * one);
+      if (both >= best) continue;
+      best = both;
+      shares = tried;
+    }
+  }
+
+  /// Eight samples are cut as one is, so what they would take counts too, if less.
+  static double both_of(double one, double eight) { return one * std::pow(eight, 0.375); }
+
+  /// The largest share, in halves of a tile, if each of its units costs `unit` of them.
+  static std::int64_t longest(const kernels::AttentionShares& shares, std::int64_t unit) {
+    std::int64_t most = 0;
+    for (int block = 0; block < shares.blocks; ++block) {
+      const int last = shares.first_place(block + 1);
+      std::int64_t length = 0;
+      for (int place = shares.first_place(block); place < last;) {
+        const auto [key_tile, begin, end, next] = shares.unit_at(place, last);
+        if (begin < end) length += 2 * (end - begin) + unit;
+        place = next;
+      }
+      most = std::max(most, length);
+    }
+    return most;
+  }
+
+  /// Whether the blocks of a head come to a tile of queries at least two tiles' time after each other: a tile's dq is
+  /// there for the next somewhat more than a tile's time after its beginning.
+  static bool apart(const kernels::AttentionShares& shares) {
+    const std::int64_t cycle = shares.places(), blocks = shares.blocks;
+    if (2 * blocks * shares.key_tiles > cycle) return false;
+    std::vector<std::int64_t> times;  // in parts of a tile's time, `blocks` each
+    for (std::int64_t key = 0; key < shares.key_tiles; ++key) times.push_back(key * shares.step() * blocks % cycle);
+    std::sort(times.begin(), times.end());
+    times.push_back(times.front() + cycle);
+    for (std::size_t i = 1; i < times.size(); ++i)
+      if (times[i] - times[i - 1] < 2 * blocks) return false;
+    return true;
   }
 
   /// When the last of `longs` units of `length` and then `shorts` units of `piece` is done, if whoever is free takes
@@ -166,9 +250,13 @@ struct AttentionBackwardPlan {
     constexpr std::int64_t size = sizeof(A);
     lse = take(pairs * padded_queries * size);
     delta = take(pairs * padded_queries * size);
-    counters = take((1 + pairs * key_tiles * splits) * 4);
+    counter_count = shares.blocks > 0 ? pairs * (query_tiles + shares.blocks) : 1 + pairs * key_tiles * splits;
+    counters = take(counter_count * 4);
     dq = take(key_tiles > 1 ? pairs * query_tiles * dq_tile * size : 0);
-    const std::int64_t parts = splits > 1 ? splits * s.batch * (s.heads - whole_heads) * key_tiles : 0;
+    // Those of shares are some 17 MB a sample: 64 KiB a block each of dk and dv.
+    const std::int64_t parts = shares.blocks > 0 ? pairs * shares.blocks
+                               : splits > 1      ? splits * s.batch * (s.heads - whole_heads) * key_tiles
+                                                 : 0;
     dk = take(parts * dk_tile * size);
     dv = take(parts * dk_tile * size);
     bytes += 256;  // the start is aligned
@@ -210,12 +298,21 @@ struct Kernel<op::AttentionForward, Cuda> {
           auto p = detail::attention_arguments<kernels::AttentionForwardArguments<T>>(s, q, k, v, key_mask);
           p.out = detail::attention_rows(out);
           p.lse = lse.data_handle(), p.lse_batch = lse.stride(0), p.lse_head = lse.stride(1);
-          p.query_tiles = static_cast<int>(ceil_div(s.queries, Tile::queries));
+          const std::int64_t pairs = s.batch * s.heads;
+          const std::int64_t processors = exec.multiprocessors();
+          const auto cut = detail::AttentionForwardCut::make(
+              s.queries, pairs, processors, Tile::has_halves ? processors * Tile::blocks : 0, Tile::queries);
+          p.pairs = static_cast<int>(pairs);
+          p.tiles = static_cast<int>(cut.tiles), p.halves = static_cast<int>(cut.halves);
           // Not 0: a hidden key's score is -inf, and must stay so.
           p.scale = std::max(std::abs(scale) * 1.44269504f, 1e-30f), p.negative = scale < 0;
-          launch(exec, op, kernels::attention_forward_tiles<T, d()>,
-                 dim3(static_cast<unsigned>(s.batch * s.heads * p.query_tiles)), dim3(Tile::threads),
-                 Tile::shared_bytes, p);
+          const auto run = [&](auto* kernel) {
+            launch(exec, op, kernel, dim3(static_cast<unsigned>(pairs * (cut.tiles + cut.halves))), dim3(Tile::threads),
+                   Tile::shared_bytes, p);
+          };
+          if constexpr (Tile::has_halves)
+            if (cut.halves > 0) return run(kernels::attention_forward_tiles<T, d(), true>);
+          run(kernels::attention_forward_tiles<T, d(), false>);
         });
         return;
       }
@@ -261,7 +358,7 @@ struct Kernel<op::AttentionBackward, Cuda> {
     r.queries = static_cast<int>(s.queries), r.heads = static_cast<int>(s.heads);
     r.head_dim = static_cast<int>(s.head_dim);
     r.counters = reinterpret_cast<unsigned*>(base + plan.counters);
-    r.counter_count = 1 + pairs * plan.key_tiles * plan.splits;
+    r.counter_count = plan.counter_count;
     launch(exec, op, kernels::attention_delta<T>,
            dim3(static_cast<unsigned>(std::max<std::int64_t>(1, ceil_div(r.count, 16)))), dim3(256), 0, r);
 
@@ -277,6 +374,8 @@ struct Kernel<op::AttentionBackward, Cuda> {
         p.query_tiles = static_cast<int>(plan.query_tiles), p.key_tiles = static_cast<int>(plan.key_tiles);
         p.splits = static_cast<int>(plan.splits), p.split_tiles = static_cast<int>(plan.split_tiles);
         p.near_pairs = static_cast<int>(plan.near_pairs);
+        p.shares = plan.shares;
+        p.turns = r.counters, p.parts_made = r.counters + pairs * plan.query_tiles;
         p.scale = scale, p.scale_2 = scale * 1.44269504f;
         detail::with_attention_dim(op, s.head_dim, [&](auto d) { run_tiles<T, d()>(exec, op, p); });
         return;
@@ -299,10 +398,18 @@ struct Kernel<op::AttentionBackward, Cuda> {
   template <class T, int D>
   static void run_tiles(Exec<Cuda>& exec, const char* op, const kernels::AttentionBackwardArguments<T>& p) {
     using Tile = kernels::AttentionBackwardTile<D>;
+    if (p.shares.blocks > 0) {
+      launch<Grid::together>(exec, op, kernels::attention_backward_shares<T, D>,
+                             dim3(static_cast<unsigned>(p.heads * p.shares.blocks)), dim3(Tile::threads),
+                             Tile::shared_bytes, p);
+      return;
+    }
     const std::int64_t whole = std::int64_t{p.batch} * p.whole_heads * p.key_tiles;
     const std::int64_t cut = std::int64_t{p.batch} * (p.heads - p.whole_heads) * p.key_tiles;
-    launch(exec, op, kernels::attention_backward_tiles<T, D>, dim3(static_cast<unsigned>(whole + cut * p.splits)),
-           dim3(Tile::threads), Tile::shared_bytes, p);
+    launch(exec, op,
+           p.key_tiles <= 8 ? kernels::attention_backward_tiles<T, D, true>
+                            : kernels::attention_backward_tiles<T, D, false>,
+           dim3(static_cast<unsigned>(whole + cut * p.splits)), dim3(Tile::threads), Tile::shared_bytes, p);
     if (cut > 0 && (p.dk.data || p.dv.data))
       launch(exec, op, kernels::attention_finish<T, D>,
              dim3(static_cast<unsigned>(cut * (p.dk.data && p.dv.data ? 2 : 1))), dim3(Tile::threads), Tile::key_bytes,

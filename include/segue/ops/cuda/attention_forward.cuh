@@ -7,6 +7,9 @@
 // Attention forward on tensor cores: a block of threads holds a tile of queries and walks over the keys with a running
 // maximum and sum (Dao, "FlashAttention-2", arXiv:2307.08691). Warps share keys, never queries, so the softmax stays in
 // a warp and the scores, rounded, are the left operand of the second product as they lie in registers.
+//
+// Blocks with half a tile, whose warps have half the queries, come last and even out what the multiprocessors have to
+// do; a query's bits do not depend on where it is.
 
 SEGUE_KERNELS_BEGIN
 
@@ -18,9 +21,10 @@ struct AttentionForwardArguments {
   std::int64_t mask_batch;
   float* lse;  ///< may be null
   std::int64_t lse_batch, lse_head;
-  int queries, keys, heads, head_dim, query_tiles;
-  float scale;    ///< of scores in base 2, positive
-  bool negative;  ///< the scale's sign
+  int queries, keys, heads, head_dim, pairs;
+  int tiles, halves;  ///< of a head's queries: first whole tiles, then halves of one
+  float scale;        ///< of scores in base 2, positive
+  bool negative;      ///< the scale's sign
 };
 
 /// Sizes for rows of D elements. Two sets of keys and values: one is read while the other is filled.
@@ -29,24 +33,23 @@ struct AttentionForwardTile {
   static constexpr int warps = D == 256 ? 8 : 4, queries = 128, keys = 64, stages = 2;
   static constexpr int threads = warps * 32, warp_queries = queries / warps;
   static constexpr int blocks = D == 256 ? 1 : 2;  // a multiprocessor
+  static constexpr bool has_halves = warp_queries > 16;
   static constexpr int query_bytes = queries * D * 2, key_bytes = keys * D * 2;
   static constexpr int shared_bytes = query_bytes + 2 * stages * key_bytes;
 };
 
-template <class T, int D>
-__global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionForwardTile<D>::blocks)
-    attention_forward_tiles(const AttentionForwardArguments<T> p) {
+/// `Queries` of a head, from `query` on.
+template <class T, int D, int Queries>
+__device__ __forceinline__ void attend(const AttentionForwardArguments<T>& p, unsigned char* shared_memory, int pair,
+                                       int query) {
   using Tile = AttentionForwardTile<D>;
-  constexpr int MT = Tile::warp_queries / 16, NT = Tile::keys / 8, CT = D / 8;
+  constexpr int warp_queries = Queries / Tile::warps, MT = warp_queries / 16, NT = Tile::keys / 8, CT = D / 8;
   constexpr float none = -INFINITY;
-  extern __shared__ __align__(1024) unsigned char shared_memory[];
   const unsigned q_tile = shared_address(shared_memory), k_tile = q_tile + Tile::query_bytes,
                  v_tile = k_tile + Tile::stages * Tile::key_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
 
-  // Tiles of one head follow each other, so that its keys are read from the second-level cache.
-  const int block = static_cast<int>(blockIdx.x), pair = block / p.query_tiles;
-  const int sample = pair / p.heads, head = pair % p.heads, query = block % p.query_tiles * Tile::queries;
+  const int sample = pair / p.heads, head = pair % p.heads;
   const T* k = p.k.at(sample, 0, head);
   const T* v = p.v.at(sample, 0, head);
   const TileCopier<T, D, Tile::threads> copier(thread);
@@ -62,15 +65,15 @@ __global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionFor
     copier.template load<Tile::keys>(v_tile + stage, v + std::int64_t{tile} * Tile::keys * p.v.token, p.v.token,
                                      p.v.packed, p.head_dim, there);
   };
-  copier.template load<Tile::queries>(q_tile, p.q.at(sample, query, head), p.q.token, p.q.packed, p.head_dim,
-                                      [&](int i) { return query + copier.row + i * copier.step < p.queries; });
+  copier.template load<Queries>(q_tile, p.q.at(sample, query, head), p.q.token, p.q.packed, p.head_dim,
+                                [&](int i) { return query + copier.row + i * copier.step < p.queries; });
   shown.fetch(lane, 0);
   std::uint64_t bits = shown.bits();
   load_keys(0, bits);
   commit_copies();
   shown.fetch(lane, Tile::keys);
 
-  const TileReader<D, left_order<false>> q_reader(lane, warp * Tile::warp_queries, 0);
+  const TileReader<D, left_order<false>> q_reader(lane, warp * warp_queries, 0);
   const TileReader<D, right_order<false>> k_reader(lane, 0, 0);
   const TileReader<D, right_order<true>> v_reader(lane, 0, 0);
 
@@ -127,7 +130,8 @@ __global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionFor
         high = fmaxf(high, __shfl_xor_sync(0xFFFFFFFFu, high, 2));
         high = fmaxf(high, top[m][half]);
         const float base = high == none ? 0.0f : high * p.scale;
-        correction[m][half] = power_of_2(fmaf(top[m][half], p.scale, -base));
+        // Exactly 1 for a maximum that stays: bits must not depend on what other rows of the warp do.
+        correction[m][half] = high == top[m][half] ? 1.0f : power_of_2(fmaf(top[m][half], p.scale, -base));
         moved = moved || high != top[m][half];
         top[m][half] = high;
         float part = 0.0f;
@@ -140,7 +144,7 @@ __global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionFor
           }
         sum[m][half] = fmaf(sum[m][half], correction[m][half], part);
       }
-    // After the first tiles a maximum seldom moves; a factor of exactly 1 needs no product.
+    // After the first tiles a maximum seldom moves.
     if (__any_sync(0xFFFFFFFFu, moved)) {
 #pragma unroll
       for (int m = 0; m < MT; ++m)
@@ -187,18 +191,31 @@ __global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionFor
       total += __shfl_xor_sync(0xFFFFFFFFu, total, 1);
       total += __shfl_xor_sync(0xFFFFFFFFu, total, 2);
       sum[m][half] = total == 0.0f ? 0.0f : 1.0f / total;
-      const int row = query + warp * Tile::warp_queries + m * 16 + half * 8 + lane / 4;
+      const int row = query + warp * warp_queries + m * 16 + half * 8 + lane / 4;
       if (p.lse && lane % 4 == 0 && row < p.queries)
         p.lse[sample * p.lse_batch + head * p.lse_head + row] =
             total == 0.0f ? none : fmaf(top[m][half] * p.scale, 0.69314718f, logf(total));
     }
   wait_copies<0>();
   __syncthreads();
-  narrow_to_tile<T, D>(q_tile, lane, warp * Tile::warp_queries, 0, o, [&](int m, int half) { return sum[m][half]; });
+  narrow_to_tile<T, D>(q_tile, lane, warp * warp_queries, 0, o, [&](int m, int half) { return sum[m][half]; });
   __syncthreads();
   const int rows = p.queries - query;
-  copier.template store<Tile::queries>(q_tile, p.out.at(sample, query, head), p.out.token, p.out.packed, p.head_dim,
-                                       rows);
+  copier.template store<Queries>(q_tile, p.out.at(sample, query, head), p.out.token, p.out.packed, p.head_dim, rows);
+}
+
+/// Tiles of one head follow each other, so that its keys are read from the second-level cache. A kernel of its own for
+/// whole tiles: to fetch the code for halves too takes a tenth of a short kernel's time.
+template <class T, int D, bool Halves>
+__global__ void __launch_bounds__(AttentionForwardTile<D>::threads, AttentionForwardTile<D>::blocks)
+    attention_forward_tiles(const AttentionForwardArguments<T> p) {
+  constexpr int queries = AttentionForwardTile<D>::queries;
+  extern __shared__ __align__(1024) unsigned char shared_memory[];
+  const int block = static_cast<int>(blockIdx.x), half = block - p.pairs * p.tiles;
+  if (!Halves || half < 0)
+    attend<T, D, queries>(p, shared_memory, block / p.tiles, block % p.tiles * queries);
+  else if constexpr (Halves)
+    attend<T, D, queries / 2>(p, shared_memory, half / p.halves, p.tiles * queries + half % p.halves * (queries / 2));
 }
 
 SEGUE_KERNELS_END

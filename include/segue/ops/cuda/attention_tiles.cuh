@@ -112,6 +112,10 @@ __device__ __forceinline__ void wait_copies() {
 __device__ __forceinline__ void barrier_init(unsigned address, int arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(address), "r"(arrivals) : "memory");
 }
+/// Before its place is used again.
+__device__ __forceinline__ void barrier_end(unsigned address) {
+  asm volatile("mbarrier.inval.shared.b64 [%0];" ::"r"(address) : "memory");
+}
 __device__ __forceinline__ void barrier_arrive(unsigned address) {
   asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }" ::"r"(address) : "memory");
 }

@@ -64,7 +64,8 @@ inline void poison(Exec<Cuda>& exec, const char* op, void* data, std::int64_t ro
 }
 
 /// d = epilogue(alpha · op(a) · op(b) + beta · c), all row-major: op(a) is (m, k), op(b) (k, n).
-/// `bias` (n) and `aux` (m, n) have d's type.
+/// `bias` and `aux` (m, n) have d's type. A forward's epilogue reads the bias (n) and writes aux, a backward's reads
+/// aux; BGRADB writes the bias (m), the sums of op(a) over k.
 struct LtCall {
   std::int64_t m = 0, n = 0, k = 0;
   const void* a = nullptr;
@@ -77,7 +78,7 @@ struct LtCall {
   GemmMath math = GemmMath::native;
   double alpha = 1, beta = 0;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  const void* bias = nullptr;
+  void* bias = nullptr;
   void* aux = nullptr;
   std::int64_t ld_aux = 0;
 };
@@ -213,9 +214,11 @@ class CublasLt {
     out += ' ';
   }
 
-  static bool has_bias(const LtCall& call) { return (call.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0; }
+  static bool has_bias(const LtCall& call) {
+    return (call.epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADB)) != 0;
+  }
+  static bool writes_bias(const LtCall& call) { return (call.epilogue & CUBLASLT_EPILOGUE_BGRADB) != 0; }
   static bool has_aux(const LtCall& call) { return (call.epilogue & 128) != 0; }
-  /// An epilogue of a backward reads aux, one of a forward writes it.
   static bool writes_aux(const LtCall& call) { return has_aux(call) && (call.epilogue & CUBLASLT_EPILOGUE_GELU) != 0; }
   static std::size_t result_bytes(const LtCall& call) {
     return call.result_type == CUDA_R_64F ? 8 : call.result_type == CUDA_R_32F ? 4 : 2;
@@ -351,6 +354,7 @@ class CublasLt {
   static void poison_results(Exec<Cuda>& exec, const char* op, const LtCall& call) {
     if (call.beta == 0 || call.c != call.d) poison(exec, op, call.d, call.m, call.n, call.ldd, result_bytes(call));
     if (writes_aux(call)) poison(exec, op, call.aux, call.m, call.n, call.ld_aux, result_bytes(call));
+    if (writes_bias(call)) poison(exec, op, call.bias, 1, call.m, call.m, result_bytes(call));
   }
 
   cublasStatus_t issue(Exec<Cuda>& exec, Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const LtCall& call,
@@ -379,9 +383,11 @@ class CublasLt {
       return pool.allocate(static_cast<std::size_t>(call.m * ld) * element + 16);
     };
     const Buffer result = room(call.ldd), kept = has_aux(call) ? room(call.ld_aux) : Buffer();
+    const Buffer sums = writes_bias(call) ? room(1) : Buffer();
     const Buffer other = pool.allocate(2 * static_cast<std::size_t>(cache_bytes) + 1);
     LtCall trial = call;
     if (writes_aux(call)) trial.aux = kept.data();
+    if (writes_bias(call)) trial.bias = sums.data();
     if constexpr (poison_products) poison(exec, op, result.data(), call.m, call.n, call.ldd, element);
     struct Events {
       cudaEvent_t start = nullptr, stop = nullptr;

@@ -253,7 +253,7 @@ struct Kernel<op::Gemm, Cuda> {
     const auto with_bias = [&](detail::LtCall call, int of) {
       if (wants_bias) {
         of = of == CUBLASLT_EPILOGUE_DEFAULT ? CUBLASLT_EPILOGUE_BIAS : of | CUBLASLT_EPILOGUE_BIAS;
-        call.bias = epilogue.bias.data_handle();
+        call.bias = const_cast<TBias*>(epilogue.bias.data_handle());
       }
       call.epilogue = static_cast<cublasLtEpilogue_t>(of);
       return call;
