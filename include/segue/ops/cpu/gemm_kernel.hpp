@@ -291,8 +291,8 @@ struct GemmFinish {
 };
 
 /// Cuts a product among threads, by blocks of rows, at most `piece` at a time, or, where those are few, by panels of b.
-/// `pack(begin, end, copy)` packs panels of b; `multiply(row_begin, row_end, begin, end, copy, range)` multiplies blocks
-/// of rows by panels on the thread of that range. With `copies` each thread packs all panels for itself.
+/// `pack(begin, end, copy)` packs panels of b; `multiply(row_begin, row_end, begin, end, copy, range)` multiplies
+/// blocks of rows by panels on the thread of that range. With `copies` each thread packs all panels for itself.
 template <class Pack, class Multiply>
 void gemm_in_parallel(Exec<Cpu>& exec, std::int64_t threads, std::int64_t row_blocks, std::int64_t piece,
                       std::int64_t panels, bool copies, const Pack& pack, const Multiply& multiply) {
