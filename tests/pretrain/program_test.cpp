@@ -60,6 +60,12 @@ TEST_CASE("pretraining goes on where it stopped, and its weights are a beginning
   CHECK(std::abs(number(whole.output, "held-out loss after step 0: ") - ended) > 2e-3);
 
   CHECK(run("bad", "--size 20").exit_code == 2);
+  CHECK(contains(run("bad", "--media '" + folder("whole") + "'").output, "--media: needs --corpus FILE"));
+  write_file_atomically((dir / "corpus.json").string(), R"({"shares": {"generated": 1}})");
+  const support::Ran nowhere = run("bad", "--corpus '" + folder("corpus.json") + "' --media /nowhere");
+  CHECK(nowhere.exit_code == 2);
+  CHECK(contains(nowhere.output, "--media: '/nowhere' is no folder"));
+  CHECK_FALSE(is_directory(folder("bad")));
   const support::Ran other = run("parts", "--resume --lr 1e-4");
   CHECK(other.exit_code == 2);
   CHECK(contains(other.output, "setting 'lr' of this run is"));

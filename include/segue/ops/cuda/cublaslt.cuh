@@ -64,7 +64,7 @@ inline void poison(Exec<Cuda>& exec, const char* op, void* data, std::int64_t ro
 }
 
 /// d = epilogue(alpha · op(a) · op(b) + beta · c), all row-major: op(a) is (m, k), op(b) (k, n).
-/// `bias` and `aux` (m, n) have d's type. A forward's epilogue reads the bias (n) and writes aux, a backward's reads
+/// `bias` has d's type, as has `aux` (m, n). A forward's epilogue reads the bias (n) and writes aux, a backward's reads
 /// aux; BGRADB writes the bias (m), the sums of op(a) over k.
 struct LtCall {
   std::int64_t m = 0, n = 0, k = 0;
