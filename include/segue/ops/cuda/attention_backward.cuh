@@ -26,11 +26,9 @@ struct AttentionPairs {
 };
 
 /// The dq of a head's tiles of queries is added to in the order of keys: whoever has a tile of keys follows the block
-/// of the one before, from tile to tile. The last of them write dq: where they are many, with the longer code of
-/// `by_quads`, which costs the others 2 %, and they tell nobody.
-template <bool FewKeys>
+/// of the one before, from tile to tile.
 struct AttentionLine {
-  static constexpr bool in_time = false, by_quads = FewKeys;
+  static constexpr bool in_time = false;
   int thread;
   unsigned* progress;  ///< of this unit; the predecessor's is before it
   bool follows, last;
@@ -44,7 +42,7 @@ struct AttentionLine {
   __device__ __forceinline__ bool adds() const { return follows; }
   __device__ __forceinline__ bool ends() const { return last; }
   __device__ __forceinline__ void publish(int, unsigned done) {
-    if (thread == 0 && !(FewKeys && last)) store_release(progress, done);
+    if (thread == 0) store_release(progress, done);
   }
 };
 
@@ -53,7 +51,7 @@ struct AttentionLine {
 /// too few to keep all multiprocessors busy, the queries of all heads or of each sample's last ones are cut into splits
 /// with sums of dk and dv each, which `attention_finish` adds in order. Whole heads come first, so that short units
 /// fill the end.
-template <class T, int D, bool FewKeys>
+template <class T, int D>
 __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
     attention_backward_tiles(const AttentionBackwardArguments<T> p) {
   using Tile = AttentionBackwardTile<D>;
@@ -85,9 +83,8 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
   const int begin = split * split_tiles;
   const AttentionBackwardUnit mine{sample,   head,  sample * p.heads + head,
                                    key_tile, begin, min(begin + split_tiles, p.query_tiles)};
-  AttentionLine<FewKeys> order{thread,
-                               p.progress + (std::int64_t{mine.pair} * p.splits + split) * p.key_tiles + key_tile,
-                               p.dq.data && key_tile > 0, key_tile + 1 == p.key_tiles};
+  AttentionLine order{thread, p.progress + (std::int64_t{mine.pair} * p.splits + split) * p.key_tiles + key_tile,
+                      p.dq.data && key_tile > 0, key_tile + 1 == p.key_tiles};
   const TileCopier<T, D, Tile::threads> copier(thread);
   AttentionSums<D> dk = {}, dv = {};
   walk_queries<T, D>(p, shared, warp, copier, mine, order, dk, dv);
@@ -133,7 +130,7 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads)
 /// The dq of a tile of queries is added to in the order in which blocks come to it, as far as that is known beforehand:
 /// by places in their shares, then by keys.
 struct AttentionTurns {
-  static constexpr bool in_time = true, by_quads = true;
+  static constexpr bool in_time = true;
   const AttentionShares& shares;
   int thread, block, key_tile;
   unsigned* made;  ///< (query tiles), of the head
