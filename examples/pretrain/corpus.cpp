@@ -53,6 +53,9 @@ bool shows_something(const tasks::ClipSpec& spec, std::span<const std::uint8_t> 
 
 Corpus::Corpus(const std::string& config, const std::string& root, const tasks::ClipSpec& spec) : spec_(spec) {
   tasks::check_clip(spec, std::vector<std::uint8_t>(spec.size()), "Corpus");
+  if (!root.empty() && config.empty()) segue::throw_input("--media", "needs --corpus FILE");
+  if (!root.empty() && !segue::is_directory(root))
+    segue::throw_input("--media", segue::in_quotes(root) + " is no folder");
   std::vector<std::string> missing;
   if (config.empty()) {
     shares_[static_cast<std::size_t>(ClipKind::generated)] = 2;

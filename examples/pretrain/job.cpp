@@ -164,11 +164,6 @@ void train_backbone(const Options& options) {
   if (!options.device.empty() && options.device != device_name)
     segue::throw_input("--device", "its value", segue::in_quotes(options.device),
                        std::string(device_name) + ", which this program was built for");
-  if (!options.media.empty()) {
-    if (options.corpus.empty()) segue::throw_input("--media", "needs --corpus FILE");
-    if (!segue::is_directory(options.media))
-      segue::throw_input("--media", segue::in_quotes(options.media) + " is no folder");
-  }
   const segue::models::WanConfig config = model_config(options);
   const tasks::ClipSpec spec{options.frames, options.size, options.size};
   const Corpus corpus(options.corpus, options.media, spec);

@@ -10,7 +10,8 @@
 
 SEGUE_NAMESPACE_BEGIN
 
-/// What a kernel needs of the other blocks of its grid: nothing, or that they all run at the same time.
+/// What a kernel needs of the other blocks of its grid: nothing, or that they all run at the same time, which the
+/// device refuses if they do not fit it at once.
 enum class Grid { any, together };
 
 /// Issues a kernel on the Exec's stream and counts it. `shared` are bytes of dynamic shared memory.

@@ -105,7 +105,8 @@ void attention_forward(Exec<Device>& exec, View<const std::type_identity_t<T>, 4
 /// Determinism: a sample is cut into parts that depend on its own shape (on a GPU also on the number of
 /// multiprocessors), whose shares are added in order; bits depend on neither threads nor batch.
 /// Scratch: `attention_backward_workspace_bytes` bytes.
-/// @throws InputError if shapes do not match or the scratch is too small.
+/// @throws InputError if shapes do not match or the scratch is too small; CudaError if the device refuses the launch,
+/// as it may where other programs hold a part of its multiprocessors.
 template <class Device, class DOut, class T = typename DOut::value_type>
 void attention_backward(Exec<Device>& exec, const DOut& dout,
                         View<const std::type_identity_t<T>, 4, typename Device::Space> q,

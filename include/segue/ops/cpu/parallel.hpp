@@ -88,6 +88,7 @@ class alignas(64) SharedRange {
   }
 
   std::atomic<Rest> rest_{};
+  static_assert(std::atomic<Rest>::is_always_lock_free);
 };
 
 /// Calls `f(begin, end)` for ranges that cover [0, count): one a thread, cut at multiples of `grain`.
@@ -98,10 +99,11 @@ void parallel_for(const Exec<Cpu>& exec, std::int64_t count, F&& f, std::int64_t
       exec, count, [&](std::int64_t begin, std::int64_t end, std::int64_t) { f(begin, end); }, grain);
 }
 
-/// Calls `f(begin, end, range)` for pieces of [0, count) of at most `piece` each, or for all of it on one thread. Every
-/// thread has an equal range of pieces, and who is through takes from the ends of others' ranges: a core that another
-/// program uses too is slower.
-/// `start(range)` comes before a thread's first piece. Results must not depend on who takes what.
+/// Calls `f(begin, end, worker)` for pieces of [0, count) of at most `piece` each, or for all of it if there is one
+/// worker. Every worker has an equal range of pieces, and who is through takes from the ends of others' ranges: a core
+/// that another program uses too is slower. Workers, at most `threads`, the Exec's threads and 128, are numbered from
+/// 0, so scratch can be sized for each; `start(worker)` comes before a worker's first piece. Results must not depend on
+/// who takes what. The first exception thrown inside is thrown to the caller.
 template <class Start, class F>
 void parallel_shared_for(const Exec<Cpu>& exec, std::int64_t count, std::int64_t piece, std::int64_t threads,
                          const Start& start, const F& f) {
@@ -116,21 +118,21 @@ void parallel_shared_for(const Exec<Cpu>& exec, std::int64_t count, std::int64_t
   std::array<SharedRange, static_cast<std::size_t>(most)> ranges;
   const std::int64_t each = ceil_div(ceil_div(count, workers), piece), pieces = workers * each;
   for (std::int64_t i = 0; i < workers; ++i) ranges[static_cast<std::size_t>(i)].set(i * each, (i + 1) * each);
-  parallel_ranges_for(exec, workers, [&](std::int64_t first, std::int64_t last, std::int64_t range) {
+  parallel_ranges_for(exec, workers, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
     bool started = false;
     const auto work = [&](std::optional<std::int64_t> taken) {
       if (!taken) return false;
-      if (!started) start(range);
+      if (!started) start(worker);
       started = true;
       const std::int64_t begin = count * *taken / pieces, end = count * (*taken + 1) / pieces;
-      if (begin < end) f(begin, end, range);
+      if (begin < end) f(begin, end, worker);
       return true;
     };
     for (std::int64_t mine = first; mine < last; ++mine)
       while (work(ranges[static_cast<std::size_t>(mine)].take_first())) {
       }
     for (std::int64_t i = 1; i < workers; ++i)
-      while (work(ranges[static_cast<std::size_t>((range + i) % workers)].take_last())) {
+      while (work(ranges[static_cast<std::size_t>((worker + i) % workers)].take_last())) {
       }
   });
 }

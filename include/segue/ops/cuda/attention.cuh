@@ -75,8 +75,9 @@ Arguments attention_arguments(const ops::AttentionShape& s, const View<const T, 
 struct AttentionForwardCut {
   std::int64_t tiles, halves;
 
-  /// If all blocks fit the `places` at once, the multiprocessor with most of all heads' queries shall have few. Where
-  /// blocks follow each other, whoever is free takes the next one, and halves gain nothing.
+  /// Of `pairs` of samples and heads. If all blocks fit at once (there are `places` for them; 0: no halves), the
+  /// multiprocessor with most of all heads' queries shall have few. Where blocks follow each other, whoever is free
+  /// takes the next one, and halves gain nothing.
   static AttentionForwardCut make(std::int64_t queries, std::int64_t pairs, std::int64_t processors,
                                   std::int64_t places, std::int64_t tile) {
     const std::int64_t all = ceil_div(queries, tile);
@@ -100,7 +101,7 @@ struct AttentionForwardCut {
 struct AttentionBackwardPlan {
   std::int64_t query_tiles = 0, key_tiles = 0, near_pairs = 1, padded_queries = 0;
   std::int64_t whole_heads = 0, splits = 1, split_tiles = 0;  ///< the other heads' queries are cut into splits
-  kernels::AttentionShares shares{};                          ///< with blocks, in place of that
+  kernels::AttentionShares shares{};                          ///< if it has blocks, used in place of the splits
   std::int64_t counter_count = 0;
   std::size_t lse = 0, delta = 0, counters = 0, dq = 0, dk = 0, dv = 0, bytes = 0;
 

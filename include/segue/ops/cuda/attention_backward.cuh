@@ -28,7 +28,7 @@ struct AttentionPairs {
 /// The dq of a head's tiles of queries is added to in the order of keys: whoever has a tile of keys follows the block
 /// of the one before, from tile to tile.
 struct AttentionLine {
-  static constexpr bool in_time = false;
+  static constexpr bool in_time = false;  // a predecessor is one tile ahead
   int thread;
   unsigned* progress;  ///< of this unit; the predecessor's is before it
   bool follows, last;
@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads)
 /// The dq of a tile of queries is added to in the order in which blocks come to it, as far as that is known beforehand:
 /// by places in their shares, then by keys.
 struct AttentionTurns {
-  static constexpr bool in_time = true;
+  static constexpr bool in_time = true;  // two tiles or more
   const AttentionShares& shares;
   int thread, block, key_tile;
   unsigned* made;  ///< (query tiles), of the head
@@ -167,8 +167,8 @@ struct AttentionTurns {
 };
 
 /// Work in shares, for few units of few samples: blocks end together. They come to a tile of queries at different
-/// times, so none waits for dq. All must run at the same time: whoever is waited for may not have begun earlier. The
-/// block that begins a tile of keys adds the parts of those that go on with it.
+/// times, so they seldom wait for dq; but they can, and whoever is waited for may not have begun earlier, so all must
+/// run at the same time. The block that begins a tile of keys adds the parts of those that go on with it.
 template <class T, int D>
 __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
     attention_backward_shares(const AttentionBackwardArguments<T> p) {

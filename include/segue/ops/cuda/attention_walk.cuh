@@ -71,7 +71,7 @@ struct AttentionBackwardTile {
   static constexpr int shared_bytes =
       2 * key_bytes + 2 * stages * query_bytes + 2 * weight_bytes + 2 * stages * statistic_bytes + 16;
   static constexpr int dq_elements = queries * D, dk_elements = keys * D;
-  static constexpr bool has_shares = D <= 128;  // a kernel more to compile for every program
+  static constexpr bool has_shares = D <= 128;  // for 256 not worth a kernel more to compile in every program
 
   // A group of warps makes the scores, dk and dv of 32 keys. Two rows of its warps share the queries of the scores, and
   // all of them the columns of dk and dv. For dq two rows of all warps share the queries, the others the columns.
@@ -160,7 +160,7 @@ __device__ __forceinline__ void transpose_quad(unsigned (&x)[4], int lane) {
     }
 }
 
-/// Writes a warp's part of a tile of dq as rows, whose first is the tile's row `row`. With `Quads` four lanes exchange
+/// Writes a warp's part of a tile of dq as rows of `target` from `row` on. With `Quads` four lanes exchange
 /// what they have of four chunks, so that each writes one.
 template <class T, bool Quads, int MT, int NT>
 __device__ __forceinline__ void store_rows(const float (&acc)[MT][NT][4], float factor, T* target, std::int64_t stride,
@@ -245,8 +245,8 @@ struct AttentionBackwardUnit {
 ///   adds(), ends()       whether others have added to the tile's dq before, and whether nobody will after
 ///   publish(tile, done)  one thread says that this block is through with it: at once, or if `in_time` when the fence
 ///                        that this takes has least to wait for.
-/// `in_time`, blocks also write dq by quads, in fewer but longer-coded steps: in the loop of others, who wait for each
-/// other, that costs more than it saves.
+/// If `in_time`, dq is also written by quads: fewer stores, more code. In line, where blocks wait for each other, that
+/// costs more than it saves.
 template <class T, int D, class Order>
 __device__ __forceinline__ void walk_queries(const AttentionBackwardArguments<T>& p,
                                              const AttentionBackwardShared<D>& shared,
