@@ -26,9 +26,11 @@ struct AttentionPairs {
 };
 
 /// The dq of a head's tiles of queries is added to in the order of keys: whoever has a tile of keys follows the block
-/// of the one before, from tile to tile.
+/// of the one before, from tile to tile. The last of them write dq. With few keys these are many: they do it by quads,
+/// whose longer code costs all others 2 %, and tell nobody.
+template <bool FewKeys>
 struct AttentionLine {
-  static constexpr bool in_time = false;  // a predecessor is one tile ahead
+  static constexpr bool in_time = false, by_quads = FewKeys;  // a predecessor is one tile ahead
   int thread;
   unsigned* progress;  ///< of this unit; the predecessor's is before it
   bool follows, last;
@@ -42,7 +44,7 @@ struct AttentionLine {
   __device__ __forceinline__ bool adds() const { return follows; }
   __device__ __forceinline__ bool ends() const { return last; }
   __device__ __forceinline__ void publish(int, unsigned done) {
-    if (thread == 0) store_release(progress, done);
+    if (thread == 0 && !(FewKeys && last)) store_release(progress, done);
   }
 };
 
@@ -51,7 +53,7 @@ struct AttentionLine {
 /// too few to keep all multiprocessors busy, the queries of all heads or of each sample's last ones are cut into splits
 /// with sums of dk and dv each, which `attention_finish` adds in order. Whole heads come first, so that short units
 /// fill the end.
-template <class T, int D>
+template <class T, int D, bool FewKeys>
 __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
     attention_backward_tiles(const AttentionBackwardArguments<T> p) {
   using Tile = AttentionBackwardTile<D>;
@@ -83,8 +85,9 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
   const int begin = split * split_tiles;
   const AttentionBackwardUnit mine{sample,   head,  sample * p.heads + head,
                                    key_tile, begin, min(begin + split_tiles, p.query_tiles)};
-  AttentionLine order{thread, p.progress + (std::int64_t{mine.pair} * p.splits + split) * p.key_tiles + key_tile,
-                      p.dq.data && key_tile > 0, key_tile + 1 == p.key_tiles};
+  AttentionLine<FewKeys> order{thread,
+                               p.progress + (std::int64_t{mine.pair} * p.splits + split) * p.key_tiles + key_tile,
+                               p.dq.data && key_tile > 0, key_tile + 1 == p.key_tiles};
   const TileCopier<T, D, Tile::threads> copier(thread);
   AttentionSums<D> dk = {}, dv = {};
   walk_queries<T, D>(p, shared, warp, copier, mine, order, dk, dv);
@@ -130,7 +133,7 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads)
 /// The dq of a tile of queries is added to in the order in which blocks come to it, as far as that is known beforehand:
 /// by places in their shares, then by keys.
 struct AttentionTurns {
-  static constexpr bool in_time = true;  // two tiles or more
+  static constexpr bool in_time = true, by_quads = true;  // two tiles or more
   const AttentionShares& shares;
   int thread, block, key_tile;
   unsigned* made;  ///< (query tiles), of the head
