@@ -124,16 +124,16 @@ struct AttentionBackwardPlan {
       const std::int64_t head_bytes = std::max<std::int64_t>(1, plan.padded_queries * d() * 8);
       const std::int64_t near_limit = std::max<std::int64_t>(1, cache_bytes / head_bytes);
       plan.near_pairs = std::max<std::int64_t>(1, std::min(s.batch * s.heads, near_limit));
-      plan.cut(exec, s.heads, near_limit, head_bytes, std::int64_t{4} * Tile::dk_elements);
+      const double cost = plan.cut(exec, s.heads, near_limit, std::int64_t{4} * Tile::dk_elements);
+      if (Tile::has_shares && s.heads <= near_limit) plan.share(exec, s.heads, head_bytes, cost);
       plan.place<float>(s, Tile::dq_elements, Tile::dk_elements);
     });
     return plan;
   }
 
  private:
-  /// Chooses shares, or the splits of the queries and of how many heads, by a model of the time.
-  void cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t near_limit, std::int64_t head_bytes,
-           std::int64_t dk_tile_bytes) {
+  /// Chooses the splits of the queries, and of how many heads, by a model of the time, which is returned.
+  double cut(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t near_limit, std::int64_t dk_tile_bytes) {
     constexpr std::int64_t part_bytes = std::int64_t{128} << 20;  // what parts of one sample may take
     const std::int64_t processors = exec.multiprocessors();
     // In tiles of queries, as measured on an H100. A unit loads and stores for as long as a tile takes, with parts for
@@ -165,17 +165,16 @@ struct AttentionBackwardPlan {
       const std::int64_t most = part_bytes / (2 * n * key_tiles * dk_tile_bytes);  // as many heads may have parts
       for (std::int64_t whole = std::max<std::int64_t>(0, heads - most); whole < heads; ++whole) consider(whole, n);
     }
-    share(exec, heads, near_limit, head_bytes, best);
+    return best;
   }
 
   /// Takes shares in place of that if they cost less than `best`.
-  void share(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t near_limit, std::int64_t head_bytes,
-             double best) {
+  void share(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t head_bytes, double best) {
     int together = 0;
     cuda_check(cudaDeviceGetAttribute(&together, cudaDevAttrCooperativeLaunch, exec.device()), "attention_backward");
     constexpr std::int64_t most_tiles = std::int64_t{1} << 20;
     const std::int64_t blocks = exec.multiprocessors() / std::max<std::int64_t>(heads, 1);
-    if (!together || blocks < 2 || heads > near_limit || query_tiles * key_tiles > most_tiles) return;
+    if (!together || blocks < 2 || query_tiles * key_tiles > most_tiles) return;
     // Blocks of a head are everywhere in its queries: if those of all heads do not fit the cache, tiles take longer.
     constexpr std::int64_t cache_bytes = std::int64_t{40} << 20;
     const double slower = heads * head_bytes <= cache_bytes ? 1.0 : 1.2;
@@ -399,18 +398,18 @@ struct Kernel<op::AttentionBackward, Cuda> {
   template <class T, int D>
   static void run_tiles(Exec<Cuda>& exec, const char* op, const kernels::AttentionBackwardArguments<T>& p) {
     using Tile = kernels::AttentionBackwardTile<D>;
-    if (p.shares.blocks > 0) {
-      launch<Grid::together>(exec, op, kernels::attention_backward_shares<T, D>,
-                             dim3(static_cast<unsigned>(p.heads * p.shares.blocks)), dim3(Tile::threads),
-                             Tile::shared_bytes, p);
-      return;
+    if constexpr (Tile::has_shares) {
+      if (p.shares.blocks > 0) {
+        launch<Grid::together>(exec, op, kernels::attention_backward_shares<T, D>,
+                               dim3(static_cast<unsigned>(p.heads * p.shares.blocks)), dim3(Tile::threads),
+                               Tile::shared_bytes, p);
+        return;
+      }
     }
     const std::int64_t whole = std::int64_t{p.batch} * p.whole_heads * p.key_tiles;
     const std::int64_t cut = std::int64_t{p.batch} * (p.heads - p.whole_heads) * p.key_tiles;
-    launch(exec, op,
-           p.key_tiles <= 8 ? kernels::attention_backward_tiles<T, D, true>
-                            : kernels::attention_backward_tiles<T, D, false>,
-           dim3(static_cast<unsigned>(whole + cut * p.splits)), dim3(Tile::threads), Tile::shared_bytes, p);
+    launch(exec, op, kernels::attention_backward_tiles<T, D>, dim3(static_cast<unsigned>(whole + cut * p.splits)),
+           dim3(Tile::threads), Tile::shared_bytes, p);
     if (cut > 0 && (p.dk.data || p.dv.data))
       launch(exec, op, kernels::attention_finish<T, D>,
              dim3(static_cast<unsigned>(cut * (p.dk.data && p.dv.data ? 2 : 1))), dim3(Tile::threads), Tile::key_bytes,

@@ -26,25 +26,22 @@ struct AttentionPairs {
 };
 
 /// The dq of a head's tiles of queries is added to in the order of keys: whoever has a tile of keys follows the block
-/// of the one before, from tile to tile. The last of them write dq. With few keys these are many: they do it by quads,
-/// whose longer code costs all others 2 %, and tell nobody.
-template <bool FewKeys>
+/// of the one before, from tile to tile.
 struct AttentionLine {
-  static constexpr bool in_time = false, by_quads = FewKeys;  // a predecessor is one tile ahead
+  static constexpr bool in_time = false;  // a predecessor is one tile ahead
   int thread;
   unsigned* progress;  ///< of this unit; the predecessor's is before it
   bool follows, last;
   unsigned known = 0;  ///< of the predecessor's progress, in one thread
 
   __device__ __forceinline__ void await(int, unsigned done) {
-    if (thread == 32 && follows)
-      while (known < done) known = load_acquire(progress - 1);
+    if (thread == 32 && follows) known = wait_for(progress - 1, done, known);
   }
   __device__ __forceinline__ void settle(int) {}
   __device__ __forceinline__ bool adds() const { return follows; }
   __device__ __forceinline__ bool ends() const { return last; }
   __device__ __forceinline__ void publish(int, unsigned done) {
-    if (thread == 0 && !(FewKeys && last)) store_release(progress, done);
+    if (thread == 0) store_release(progress, done);
   }
 };
 
@@ -53,7 +50,7 @@ struct AttentionLine {
 /// too few to keep all multiprocessors busy, the queries of all heads or of each sample's last ones are cut into splits
 /// with sums of dk and dv each, which `attention_finish` adds in order. Whole heads come first, so that short units
 /// fill the end.
-template <class T, int D, bool FewKeys>
+template <class T, int D>
 __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
     attention_backward_tiles(const AttentionBackwardArguments<T> p) {
   using Tile = AttentionBackwardTile<D>;
@@ -85,9 +82,8 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
   const int begin = split * split_tiles;
   const AttentionBackwardUnit mine{sample,   head,  sample * p.heads + head,
                                    key_tile, begin, min(begin + split_tiles, p.query_tiles)};
-  AttentionLine<FewKeys> order{thread,
-                               p.progress + (std::int64_t{mine.pair} * p.splits + split) * p.key_tiles + key_tile,
-                               p.dq.data && key_tile > 0, key_tile + 1 == p.key_tiles};
+  AttentionLine order{thread, p.progress + (std::int64_t{mine.pair} * p.splits + split) * p.key_tiles + key_tile,
+                      p.dq.data && key_tile > 0, key_tile + 1 == p.key_tiles};
   const TileCopier<T, D, Tile::threads> copier(thread);
   AttentionSums<D> dk = {}, dv = {};
   walk_queries<T, D>(p, shared, warp, copier, mine, order, dk, dv);
@@ -133,13 +129,14 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads)
 /// The dq of a tile of queries is added to in the order in which blocks come to it, as far as that is known beforehand:
 /// by places in their shares, then by keys.
 struct AttentionTurns {
-  static constexpr bool in_time = true, by_quads = true;  // two tiles or more
+  static constexpr bool in_time = true;  // two tiles or more
   const AttentionShares& shares;
   int thread, block, key_tile;
   unsigned* made;  ///< (query tiles), of the head
   volatile int* told;
   bool waits;
-  int turn = 0, missing = 0;
+  int turn = 0;
+  unsigned known = 0;  ///< of the next tile's `made`, in one thread; as many as are waited for, if none
 
   __device__ __forceinline__ void prepare(int tile) {
     if (thread / 32 != 1) return;
@@ -154,12 +151,10 @@ struct AttentionTurns {
     before = __reduce_add_sync(0xFFFFFFFFu, before);
     if (lane != 0) return;
     told[tile % 2] = before;
-    missing = waits ? before : 0;
-    if (missing > 0) missing = before - static_cast<int>(load_acquire(made + tile));
+    known = waits && before > 0 ? load_acquire(made + tile) : static_cast<unsigned>(before);
   }
   __device__ __forceinline__ void await(int tile, unsigned) {
-    if (thread == 32)
-      while (missing > 0) missing = told[tile % 2] - static_cast<int>(load_acquire(made + tile));
+    if (thread == 32) wait_for(made + tile, static_cast<unsigned>(told[tile % 2]), known);
   }
   __device__ __forceinline__ void settle(int tile) { turn = told[tile % 2]; }
   __device__ __forceinline__ bool adds() const { return waits && turn > 0; }
@@ -215,9 +210,7 @@ __global__ void __launch_bounds__(AttentionBackwardTile<D>::threads, 1)
       const int others = p.shares.block_at(key_tile * p.shares.step() + p.query_tiles - 1) - block;
       for (int i = 0; i < others; ++i) {
         const int other = block + (i == 0 ? others : i);
-        if (thread == 0)
-          while (load_acquire(parts_made + other) == 0) {
-          }
+        if (thread == 0) wait_for(parts_made + other, 1);
         __syncthreads();
         if (p.dk.data) add_sums(dk, p.dk_parts + part(other), warp.warp, warp.lane);
         if (p.dv.data) add_sums(dv, p.dv_parts + part(other), warp.warp, warp.lane);

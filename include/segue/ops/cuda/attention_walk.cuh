@@ -71,6 +71,7 @@ struct AttentionBackwardTile {
   static constexpr int shared_bytes =
       2 * key_bytes + 2 * stages * query_bytes + 2 * weight_bytes + 2 * stages * statistic_bytes + 16;
   static constexpr int dq_elements = queries * D, dk_elements = keys * D;
+  static constexpr bool has_shares = D <= 128;  // for 256 not worth a kernel more to compile in every program
 
   // A group of warps makes the scores, dk and dv of 32 keys. Two rows of its warps share the queries of the scores, and
   // all of them the columns of dk and dv. For dq two rows of all warps share the queries, the others the columns.
@@ -144,6 +145,11 @@ __device__ __forceinline__ unsigned load_acquire(const unsigned* p) {
 }
 __device__ __forceinline__ void store_release(unsigned* p, unsigned x) {
   asm volatile("st.release.gpu.u32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
+}
+/// Waits until `*p`, which only grows and was `known`, is `least` or more; returns what it is then.
+__device__ __forceinline__ unsigned wait_for(const unsigned* p, unsigned least, unsigned known = 0) {
+  while (known < least) known = load_acquire(p);
+  return known;
 }
 
 /// Word r of lane l of each four neighbours becomes word l of lane r.
@@ -244,7 +250,8 @@ struct AttentionBackwardUnit {
 ///   adds(), ends()       whether others have added to the tile's dq before, and whether nobody will after
 ///   publish(tile, done)  one thread says that this block is through with it: at once, or if `in_time` when the fence
 ///                        that this takes has least to wait for.
-/// If `by_quads`, dq is written by quads of lanes: fewer stores, more code.
+/// If `in_time`, dq is also written by quads: fewer stores, more code. In line, where blocks wait for each other, that
+/// costs more than it saves.
 template <class T, int D, class Order>
 __device__ __forceinline__ void walk_queries(const AttentionBackwardArguments<T>& p,
                                              const AttentionBackwardShared<D>& shared,
@@ -353,8 +360,8 @@ __device__ __forceinline__ void walk_queries(const AttentionBackwardArguments<T>
       if (p.dq.data) {
         multiply_tiles<T, N / 16, false, true>(dq, dq_left, shared.ds, dq_right, shared.k);
         if (order.ends())
-          store_rows<T, Order::by_quads>(dq, p.scale, p.dq.at(unit.sample, 0, unit.head), p.dq.token, p.dq.packed,
-                                         (tile - 1) * M + warp.dq_row(), p.queries, warp.dq_column(), p.head_dim, lane);
+          store_rows<T, Order::in_time>(dq, p.scale, p.dq.at(unit.sample, 0, unit.head), p.dq.token, p.dq.packed,
+                                        (tile - 1) * M + warp.dq_row(), p.queries, warp.dq_column(), p.head_dim, lane);
         else
           store_sums(dq, dq_tile, warp.warp, lane);
       }
