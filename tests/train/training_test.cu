@@ -90,6 +90,22 @@ struct Run {
     return set;
   }
 
+  /// Adapters that answer, as trained ones do.
+  void draw_adapters() {
+    RandomKey key{3, 0, 0};
+    adapters::for_each_lora(model, [&](std::string_view, auto& linear) {
+      ops::fill_normal(exec, linear.adapters()[0].b.value().view(), key, 0.0, 0.2);
+      ++key.site;
+    });
+  }
+  template <std::size_t Rank>
+  Tensor<float, static_cast<int>(Rank), typename P::Space> draw(const std::array<std::int64_t, Rank>& shape,
+                                                                std::uint32_t site) {
+    auto x = exec.template empty<float, static_cast<int>(Rank)>(shape);
+    ops::fill_normal(exec, x.view(), {9, site, 0});
+    return x;
+  }
+
   static train::TrainerOptions options(std::int64_t steps) {
     train::TrainerOptions o;
     o.steps = steps;
@@ -154,20 +170,11 @@ TEST_CASE("ten steps on the GPU and on the CPU agree") {
 
 TEST_CASE("the output and the gradients of one clip agree on the GPU and on the CPU to a hundred-thousandth") {
   const auto measured = []<class R>(R run) {
-    RandomKey key{3, 0, 0};
-    adapters::for_each_lora(run.model, [&](std::string_view, auto& linear) {
-      ops::fill_normal(run.exec, linear.adapters()[0].b.value().view(), key, 0.0, 0.2);
-      ++key.site;
-    });
-    const auto draw = [&]<std::size_t Rank>(const std::array<std::int64_t, Rank>& shape, std::uint32_t site) {
-      auto x = run.exec.template empty<float, static_cast<int>(Rank)>(shape);
-      ops::fill_normal(run.exec, x.view(), {9, site, 0});
-      return x;
-    };
+    run.draw_adapters();
     auto t = run.exec.template empty<float, 1>({2});
     ops::fill(run.exec, 400.0, t.view());
-    const auto y = run.model(run.ctx, draw(Shape<5>{2, 3, 5, 14, 10}, 1), {t}, draw(Shape<3>{2, 7, 8}, 2));
-    const auto target = draw(Shape<5>{2, 2, 5, 14, 10}, 3);
+    const auto y = run.model(run.ctx, run.draw(Shape<5>{2, 3, 5, 14, 10}, 1), {t}, run.draw(Shape<3>{2, 7, 8}, 2));
+    const auto target = run.draw(Shape<5>{2, 2, 5, 14, 10}, 3);
     const std::vector<float> output = to_host(run.exec, y.value().view());
     run.ctx.backward(functional::mse(run.ctx, y, target));
     std::vector<float> gradients;
@@ -409,6 +416,26 @@ TEST_CASE("a whole sampling is one graph") {
     if (i == 2) CHECK(exec.launches() - before <= 3);
   }
   CHECK(recorded.recorded());
+}
+
+TEST_CASE("guided sampling on the GPU and on the CPU agrees, issued or recorded") {
+  const auto drawn = []<class R>(R run) {
+    using P = typename R::P;
+    run.draw_adapters();
+    const auto noise = run.draw(Shape<5>{2, 2, 5, 6, 4}, 1), condition = run.draw(Shape<5>{2, 1, 5, 6, 4}, 2);
+    const auto text = run.draw(Shape<3>{2, 3, 8}, 3), negative = run.draw(Shape<3>{2, 3, 8}, 4);
+    schedulers::FlowMatching<> scheduler{.grid = {.shift = 3.0}};
+    const schedulers::SampleOptions options{.steps = 4, .guidance = 3.0};
+    const auto once = schedulers::sample<P>(run.ctx, run.model, scheduler, noise, condition, text, options, negative);
+    const std::vector<float> expected = to_host(run.exec, once.view());
+    schedulers::RecordedSampler<P, typename R::Model, schedulers::FlowMatching<>> recorded(run.ctx, run.model,
+                                                                                           scheduler, options);
+    for (int i = 0; i < 3; ++i)
+      CHECK((to_host(run.exec, recorded(noise, condition, text, negative).view()) == expected));
+    CHECK(recorded.recorded() == (std::is_same_v<typename P::Device, Cuda>));
+    return expected;
+  };
+  CHECK(relative_distance(drawn(Run<Fp32, Cuda>(0.0)), drawn(Run<Fp32, Cpu>(0.0))) < 2e-5);
 }
 
 TEST_CASE("a plan says what a step will take, and memory is asked for no more once it ran") {
