@@ -188,7 +188,7 @@ def ours(program, filter_, seconds=0.1):
     empty where it has no such case."""
     out = subprocess.run([os.path.join(args.folder, program), f"--benchmark_filter={filter_}", "--benchmark_format=json",
                           f"--benchmark_repetitions={max(args.repetitions, 2)}", f"--benchmark_min_time={seconds}"],
-                         check=True, capture_output=True)
+                         check=True, stdout=subprocess.PIPE)
     if not out.stdout:
         return {}
     scale = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
@@ -279,13 +279,13 @@ def operators():
 
 
 def models():
+    # First, since what torch.compile keeps of a model leaves too little of the card for a large one.
+    steps = {clip: ours("bench_cuda_models", f"wan_lora64_step/clip:{clip}/") if "step" in parts else {} for clip in clips}
     for clip in clips:
         tokens = tokens_of[clip]
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         if "step" in parts:
-            # First, since what torch.compile keeps of a model leaves too little of the card for a large one.
-            mine = ours("bench_cuda_models", f"wan_lora64_step/clip:{clip}/")
             large = tokens > 30000
             step, forward, blocks = step_of(tokens, checkpointed=large)
             theirs = forms(step, lambda: with_blocks_compiled(blocks, step), graph=not large, repeats=5 if large else 20)
@@ -293,7 +293,7 @@ def models():
             del step, forward, blocks
             torch.cuda.empty_cache()
             kept = {0: "all kept", 1: "recipes", 2: "blocks run again"}
-            for name, found in mine.items():
+            for name, found in steps[clip].items():
                 level, every = (int(part.split(":")[1]) for part in name.split("/")[2:4])
                 way = kept[level] + (f" in one of {every} blocks" if every > 1 else "")
                 told = {key: found[key] for key in ("launches", "idle_ms") if key in found}

@@ -104,15 +104,4 @@ GoldenTraining train_golden(const std::string& name, double loss_tolerance) {
   return out;
 }
 
-/// ‖a − b‖/‖b‖.
-inline double distance(const std::vector<double>& a, const std::vector<double>& b) {
-  REQUIRE(a.size() == b.size());
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference += (a[i] - b[i]) * (a[i] - b[i]);
-    norm += b[i] * b[i];
-  }
-  return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
-}
-
 }  // namespace support

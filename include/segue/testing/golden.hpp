@@ -123,6 +123,14 @@ double relative_error(const A& a, const B& b) {
   });
   return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
 }
+/// The same of numbers in a row.
+template <class T>
+double relative_error(const std::vector<T>& a, const std::vector<T>& b) {
+  const auto view = [](const std::vector<T>& x) {
+    return View<const T, 1, HostSpace>(x.data(), {static_cast<std::int64_t>(x.size())});
+  };
+  return relative_error(view(a), view(b));
+}
 
 }  // namespace testing
 SEGUE_NAMESPACE_END
