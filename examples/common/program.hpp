@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <stdexcept>
 
 #include "segue/core/error.hpp"
 #include "segue/core/posix.hpp"
@@ -17,6 +18,9 @@ int run_program(const char* name, Body&& body) {
   try {
     const segue::InterruptGuard guard;
     body();
+    // What was printed is part of the result, and a full disk shows here at the latest.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      throw std::runtime_error("what was to be printed could not be written to standard output");
     return 0;
   } catch (const segue::Interrupted& stop) {
     std::fprintf(stderr, "%s: %s\n", name, stop.what());

@@ -52,6 +52,11 @@ class Bench {
     return support::run_program(program(), dir_, arguments(out, more));
   }
   Ran run_bare(const std::string& words) const { return support::run_program(program(), dir_, words); }
+  /// What it prints goes to `target`.
+  Ran run_into(const std::string& target, const std::string& words) const {
+    const std::string command = "\"$0\" " + words + " > " + target;
+    return support::run_program("/bin/sh", dir_, "-c '" + command + "' '" + program() + "'");
+  }
   support::Running start(const std::string& out, const std::string& more) const {
     return {program(), dir_, arguments(out, more)};
   }
@@ -149,6 +154,11 @@ TEST_CASE("fewshot refuses what is wrong in one line, with 2, and leaves no fold
   CHECK(help.exit_code == 0);
   CHECK(help.errors.empty());
   CHECK(contains(help.output, "--pairs DIR"));
+  if (std::filesystem::exists("/dev/full")) {
+    const Ran lost = bench.run_into("/dev/full", "--help");
+    CHECK(lost.exit_code == 1);
+    CHECK(lost.errors == "fewshot: what was to be printed could not be written to standard output\n");
+  }
 
   refused("--stepz 3", {"'--stepz'", "'--steps'"});
   refused("--steps 0", {"--steps", "'0'"});

@@ -59,6 +59,7 @@ TEST_CASE("attention whose gradients are summed from parts", "[attention]") {
   verify_large<float16>({2, 1875, 1875, 3, 128});
   verify_large<float16>({1, 300, 5000, 1, 64}, true);
   verify_large<bfloat16>({1, 1, 3000, 4, 64});
+  verify_large<bfloat16>({1, 1875, 250, 12, 256});
 }
 
 TEST_CASE("attention whose work is cut into shares", "[attention]") {
@@ -72,6 +73,8 @@ TEST_CASE("attention whose work is cut into shares", "[attention]") {
   verify(bfloat16(), {2, 1000, 256, heads, 64}, false, static_cast<int>(processors));
   verify(float16(), {1, 1000, 200, heads, 64}, true);
   verify(bfloat16(), {1, 1875, 512, 12, 128});
+  verify(bfloat16(), {1, 1000, 200, heads, 61});       // rows that are not made of chunks
+  verify(float16(), {1, 1875, 512, 12, 104});          // and such as end before the tile does
   verify(bfloat16(), {1, 1560, 1560, 12, 128}, true);  // some shares reach over three tiles of keys
 }
 

@@ -168,7 +168,7 @@ struct AttentionBackwardPlan {
     return best;
   }
 
-  /// Takes shares in place of that if they cost less than `best`.
+  /// Takes shares in place of what `cut` chose if they cost less than that, which is `best`.
   void share(const Exec<Cuda>& exec, std::int64_t heads, std::int64_t head_bytes, double best) {
     int together = 0;
     cuda_check(cudaDeviceGetAttribute(&together, cudaDevAttrCooperativeLaunch, exec.device()), "attention_backward");

@@ -26,7 +26,8 @@ struct AttentionPairs {
 };
 
 /// The dq of a head's tiles of queries is added to in the order of keys: whoever has a tile of keys follows the block
-/// of the one before, from tile to tile.
+/// of the one before, from tile to tile. The last tells too, though nobody asks: with many tiles of keys not to costs
+/// the others more than it saves.
 struct AttentionLine {
   static constexpr bool in_time = false;  // a predecessor is one tile ahead
   int thread;
@@ -136,7 +137,7 @@ struct AttentionTurns {
   volatile int* told;
   bool waits;
   int turn = 0;
-  unsigned known = 0;  ///< of the next tile's `made`, in one thread; as many as are waited for, if none
+  unsigned known = 0;  ///< of the next tile's `made`, in one thread; where nothing is waited for, its turn
 
   __device__ __forceinline__ void prepare(int tile) {
     if (thread / 32 != 1) return;
