@@ -26,8 +26,8 @@ struct AttentionPairs {
 };
 
 /// The dq of a head's tiles of queries is added to in the order of keys: whoever has a tile of keys follows the block
-/// of the one before, from tile to tile. The last tells too, though nobody asks: with many tiles of keys not to costs
-/// the others more than it saves.
+/// of the one before, from tile to tile. The last tells too, though nobody asks: where keys are many, to tell it apart
+/// costs the others more than its silence saves.
 struct AttentionLine {
   static constexpr bool in_time = false;  // a predecessor is one tile ahead
   int thread;
