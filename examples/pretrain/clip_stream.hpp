@@ -121,7 +121,7 @@ class ClipStream {
   }
 
   std::span<std::uint8_t> place(std::uint64_t clip) {
-    return std::span(ring_).subspan(static_cast<std::size_t>(clip % capacity_) * clip_size_, clip_size_);
+    return std::span<std::uint8_t>(ring_).subspan(static_cast<std::size_t>(clip % capacity_) * clip_size_, clip_size_);
   }
 
   void work() {

@@ -232,6 +232,12 @@ class House {
           report(header.path, n + 1, "a header prints nothing, `" + std::string(stream) + "` belongs to programs");
         }
       }
+      // The element that a span deduces from a range is spelled by a builtin in the C++ that nvcc writes, and from
+      // there gets into signatures of templates, where g++ 13 refuses it.
+      if (line.find("std::span(") != std::string::npos || line.find("std::span{") != std::string::npos) {
+        report(header.path, n + 1,
+               "a span names its element: what it deduces, nvcc and g++ 13 cannot compile together");
+      }
       const std::string macro = directive(line, "define");
       // The single-file libraries are set up by macros of their own.
       const bool theirs = implementation && (starts_with(macro, "STB") || starts_with(macro, "JSON_"));
@@ -413,6 +419,8 @@ std::vector<Planted> violations() {
       {"segue/core/using.hpp", "using  namespace std;\n", "must not say `using namespace`"},
       {"segue/core/print.hpp", "inline void f() { std::cout << 1; }\n", "a header prints nothing, `cout`"},
       {"segue/core/macro.hpp", "# define CHECK(x) x\n", "the macro CHECK does not begin with SEGUE_"},
+      {"segue/core/span.hpp", "inline auto f(std::vector<int>& x) { return std::span(x); }\n",
+       "a span names its element"},
       {"segue/core/late.hpp", "/* \" */ #define A\n#define LOOSE\n", "the macro LOOSE does not begin with SEGUE_"},
   };
 }

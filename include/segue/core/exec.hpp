@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -100,7 +101,8 @@ class Exec<Cpu> {
   template <class T, int Rank>
   void upload(const T* source, const View<T, Rank, HostSpace>& target) {
     detail::check_upload(target);
-    if (!planning() && target.size() > 0) std::copy_n(source, target.size(), target.data_handle());
+    if (!planning() && target.size() > 0)
+      std::memcpy(target.data_handle(), source, static_cast<std::size_t>(target.size()) * sizeof(T));
   }
   /// Copies rows to host memory, one behind the other; nothing while planning.
   template <class T, int Rank>

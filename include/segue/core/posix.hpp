@@ -214,7 +214,7 @@ class AtomicFile {
       buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
     }
   }
-  void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+  void write(std::string_view text) { write(std::as_bytes(std::span<const char>(text))); }
 
   /// Flushes, syncs, renames over `path`, and syncs the folder, so that the new name survives a power cut.
   void commit() {
@@ -294,7 +294,7 @@ class AppendLog {
     std::string whole;
     whole.reserve(text.size() + 1);
     whole.append(text).push_back('\n');
-    detail::write_all(fd_.get(), std::as_bytes(std::span(whole.data(), whole.size())).data(), whole.size(), path_);
+    detail::write_all(fd_.get(), std::as_bytes(std::span<const char>(whole)).data(), whole.size(), path_);
     if (sync_ == Sync::every_line && ::fsync(fd_.get()) != 0 && errno == EIO) {
       detail::throw_os(path_, "cannot be written", errno);
     }

@@ -486,7 +486,7 @@ Image load_image(const std::string& path, int channels) {
 void save_png(const std::string& path, const Image& image) {
   const std::vector<std::uint8_t> bytes = encode_png(image);
   AtomicFile file(path);
-  file.write(std::as_bytes(std::span(bytes)));
+  file.write(std::as_bytes(std::span<const std::uint8_t>(bytes)));
   file.commit();
 }
 

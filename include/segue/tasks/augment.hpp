@@ -239,7 +239,7 @@ inline GridPair augment(const GridPair& pair, const Augmentation& kind, GridPale
   const int dy = kind.roll ? draws.below(swaps ? pair.input.width : pair.input.height) : 0;
   std::array<std::uint8_t, 10> values{};
   std::iota(values.begin(), values.end(), std::uint8_t{0});
-  if (kind.colours) draws.shuffle(std::span(values).subspan(1));
+  if (kind.colours) draws.shuffle(std::span<std::uint8_t>(values).subspan(1));
   const auto place = [&](const Grid& from) {
     const int width = swaps ? from.height : from.width, height = swaps ? from.width : from.height;
     Grid to = detail::rearrange_grid(from, swaps, [&](int x, int y) {

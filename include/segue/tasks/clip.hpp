@@ -32,10 +32,12 @@ struct Clip {
 
   ClipShape shape() const { return {frames, height, width, channels}; }
   std::span<const std::uint8_t> frame(int f) const {
-    return std::span(pixels).subspan(static_cast<std::size_t>(f) * shape().frame_size(), shape().frame_size());
+    return std::span<const std::uint8_t>(pixels).subspan(static_cast<std::size_t>(f) * shape().frame_size(),
+                                                         shape().frame_size());
   }
   std::span<std::uint8_t> frame(int f) {
-    return std::span(pixels).subspan(static_cast<std::size_t>(f) * shape().frame_size(), shape().frame_size());
+    return std::span<std::uint8_t>(pixels).subspan(static_cast<std::size_t>(f) * shape().frame_size(),
+                                                   shape().frame_size());
   }
 };
 

@@ -78,7 +78,7 @@ class SudokuSearch {
     }
     const std::uint32_t fitting = candidates(best);
     std::array<std::uint8_t, 9> order = {1, 2, 3, 4, 5, 6, 7, 8, 9};
-    const auto digits = std::span(order).first(static_cast<std::size_t>(board_.width));
+    const auto digits = std::span<std::uint8_t>(order).first(static_cast<std::size_t>(board_.width));
     if (draws_ != nullptr) draws_->shuffle(digits);
     for (const std::uint8_t digit : digits) {
       if ((fitting >> digit & 1u) == 0) continue;
@@ -140,7 +140,7 @@ inline GridPair draw_sudoku(Draws& draws, int box, double givens) {
   pair.input = pair.output = search.solution();
   std::vector<int> places(static_cast<std::size_t>(cells));
   for (int i = 0; i < cells; ++i) places[static_cast<std::size_t>(i)] = i;
-  draws.shuffle(std::span(places));
+  draws.shuffle(std::span<int>(places));
   int left = cells;
   for (const int place : places) {
     if (left - 1 < givens * cells) break;

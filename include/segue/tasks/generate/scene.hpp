@@ -48,7 +48,7 @@ class Canvas {
   std::span<std::int32_t> planes() { return planes_; }
   std::span<std::int32_t> plane(int channel) {
     const std::size_t size = static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_);
-    return std::span(planes_).subspan(static_cast<std::size_t>(channel) * size, size);
+    return planes().subspan(static_cast<std::size_t>(channel) * size, size);
   }
 
   /// Covers everything with a surface; the placement says where its origin is and how large a unit.
