@@ -183,6 +183,9 @@ def with_blocks_compiled(blocks, call):
     return call
 
 
+failed = []  # programs of ours; the run goes on without their rows, and ends with 1
+
+
 def ours(program, filter_, seconds=0.1):
     """{case name: row} of a Google Benchmark program, medians of repetitions of at least that much device time each;
     empty where it has no such case or fails."""
@@ -191,6 +194,7 @@ def ours(program, filter_, seconds=0.1):
                          stdout=subprocess.PIPE)
     if out.returncode:
         print(f"{program} {filter_}: exit code {out.returncode}", flush=True)
+        failed.append(program)
     if out.returncode or not out.stdout:
         return {}
     scale = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
@@ -386,3 +390,4 @@ with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBac
     for part in (first_step, torch_first_step, lora, operators, parity):
         if part.__name__ in parts:
             part()
+sys.exit(1 if failed else 0)

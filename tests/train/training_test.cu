@@ -10,11 +10,11 @@
 #include "segue/models/wan.hpp"
 #include "segue/models/wan_init.hpp"
 #include "segue/schedulers/recorded_sampler.hpp"
-#include "segue/testing/golden.hpp"
 #include "segue/train/dataset.hpp"
 #include "segue/train/plan.hpp"
 #include "segue/train/trainer.hpp"
 #include "support/catch.hpp"
+#include "support/distance.hpp"
 #include "support/errors.hpp"
 #include "support/paths.hpp"
 
@@ -156,7 +156,7 @@ TEST_CASE("ten steps on the GPU and on the CPU agree") {
   const auto got = device.train(Run<Fp32, Cuda>::options(10));
   for (std::size_t i = 0; i < 10; ++i)
     CHECK(std::abs(device.losses[i] - host.losses[i]) < 1e-5 * std::abs(host.losses[i]));
-  CHECK(testing::relative_error(got, expected) < 1e-4);
+  CHECK(support::distance(got, expected) < 1e-4);
 }
 
 TEST_CASE("the output and the gradients of one clip agree on the GPU and on the CPU to a hundred-thousandth") {
@@ -178,8 +178,8 @@ TEST_CASE("the output and the gradients of one clip agree on the GPU and on the 
     return std::pair(output, gradients);
   };
   const auto host = measured(Run<Fp32, Cpu>(0.0)), device = measured(Run<Fp32, Cuda>(0.0));
-  CHECK(testing::relative_error(device.first, host.first) < 1e-5);
-  CHECK(testing::relative_error(device.second, host.second) < 1e-5);
+  CHECK(support::distance(device.first, host.first) < 1e-5);
+  CHECK(support::distance(device.second, host.second) < 1e-5);
 }
 
 TEST_CASE("steps on the default stream must not be recorded, and the trainer says so at once") {
@@ -239,7 +239,7 @@ TEST_CASE("micro-batches are recorded too") {
   const auto expected = R().train(o);
   o.graph = true;
   CHECK((R().train(o) == expected));
-  CHECK(testing::relative_error(expected, Run<Fp32, Cpu>().train(o)) < 1e-4);
+  CHECK(support::distance(expected, Run<Fp32, Cpu>().train(o)) < 1e-4);
 }
 
 TEMPLATE_TEST_CASE("a step that is not finite is skipped inside the graph, and counted", "", Fp32, Fp16) {
@@ -369,7 +369,7 @@ TEST_CASE("adapters travel between devices through their file") {
     ops::fill(e, 400.0, t.view());
     return to_host(e, value_of(m(c, x, {t}, text)).view());
   };
-  CHECK(testing::relative_error(answer(device.ctx, device.model), answer(ctx, model)) < 1e-5);
+  CHECK(support::distance(answer(device.ctx, device.model), answer(ctx, model)) < 1e-5);
 }
 
 TEST_CASE("a whole sampling is one graph") {
@@ -426,7 +426,7 @@ TEST_CASE("guided sampling on the GPU and on the CPU agrees, issued or recorded"
     CHECK(recorded.recorded() == (std::is_same_v<typename P::Device, Cuda>));
     return expected;
   };
-  CHECK(testing::relative_error(drawn(Run<Fp32, Cuda>(0.0)), drawn(Run<Fp32, Cpu>(0.0))) < 2e-5);
+  CHECK(support::distance(drawn(Run<Fp32, Cuda>(0.0)), drawn(Run<Fp32, Cpu>(0.0))) < 2e-5);
 }
 
 TEST_CASE("a plan says what a step will take, and memory is asked for no more once it ran") {
